@@ -1,0 +1,38 @@
+"""The ``shardrouter`` command. One noun a file; this file only puts them together."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from shardrouter.build import describe
+from shardrouter.cli.output import run_app, say
+
+app = typer.Typer(
+    name="shardrouter",
+    help="Sharding and replication for stock PostgreSQL.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        say(describe())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="which build runs"),
+    ] = False,
+) -> None:
+    """Sharding and replication for stock PostgreSQL."""
+
+
+def run() -> None:
+    """Console script entry point."""
+    sys.exit(run_app(app))

@@ -1,0 +1,239 @@
+"""Every error shardrouter raises, split by who must act.
+
+::
+
+    ShardRouterError
+    ├─ SettingsError              operator: mend the file, command or catalog
+    │  ├─ FleetError              the local fleet could not be started, found or stopped
+    │  └─ UnsupportedSchema       a table cannot be sharded as it is declared
+    ├─ RoutingError               caller: change the statement or the key
+    │  ├─ ShardKeyMissing         no key was given, or NULL
+    │  ├─ ShardKeyInvalid         a key of a type or value that has no slot
+    │  ├─ WrongShardKey           a row of another slot than the session's
+    │  ├─ ShardSwapError          another key inside ``router.pin()``
+    │  ├─ ReadOnlySession         a write in a read session
+    │  ├─ ReferenceWrite          a reference table written outside a transaction over all shards
+    │  ├─ CrossShardUnsupported   a gather that cannot be merged exactly
+    │  └─ TokenInvalid            a freshness token that is not ours
+    ├─ TopologyError              wait, or look at the fleet
+    │  ├─ StaleEpoch              someone else changed the topology first
+    │  ├─ LeaseExpired            this router was cut off from the catalog for too long
+    │  ├─ SlotNotOwned            the shard's guard rejected the row (SR001)
+    │  ├─ UnknownShard            a shard or node that is not in the topology
+    │  ├─ NoPrimary               no node of the shard may take writes
+    │  └─ CatalogUnavailable      the catalog database does not answer
+    ├─ BackendError               Postgres or the network
+    │  ├─ BackendUnreachable      no connection could be made
+    │  ├─ PoolTimeout             all connections to a node are in use
+    │  ├─ ReplicaTooStale         no replica is fresh enough and the primary was not allowed
+    │  └─ ScatterFailed           some shards answered, others failed
+    ├─ CommitError                check the data
+    │  ├─ CommitInDoubt           the outcome of a commit is not known yet
+    │  └─ TransactionAborted      nothing was written on any shard
+    ├─ RouterClosed               the router was closed, or belongs to the parent process
+    └─ IdError                    no id could be made (worker number, clock, horizon)
+
+The first line of a class's docstring is its default message. ``retryable`` says whether the same
+call may be repeated as it stands.
+"""
+
+from typing import ClassVar
+
+
+class ShardRouterError(Exception):
+    """shardrouter refused or failed."""
+
+    sqlstate: ClassVar[str] = "XX000"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        hint: str | None = None,
+        shard: str | None = None,
+        node: str | None = None,
+        epoch: int | None = None,
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").splitlines()[0]
+        self.hint = hint
+        self.shard = shard
+        self.node = node
+        self.epoch = epoch
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        where = ", ".join(
+            f"{name} {value}"
+            for name, value in (("shard", self.shard), ("node", self.node), ("epoch", self.epoch))
+            if value is not None
+        )
+        text = f"{self.message} [{where}]" if where else self.message
+        return f"{text}\nhint: {self.hint}" if self.hint else text
+
+
+class SettingsError(ShardRouterError):
+    """The settings are not valid."""
+
+    sqlstate = "F0000"
+
+
+class FleetError(SettingsError):
+    """The local fleet could not do that."""
+
+    sqlstate = "58000"
+
+
+class UnsupportedSchema(SettingsError):
+    """The table cannot be sharded as it is declared."""
+
+    sqlstate = "0A000"
+
+
+class RoutingError(ShardRouterError):
+    """The statement or key cannot be routed."""
+
+    sqlstate = "0A000"
+
+
+class ShardKeyMissing(RoutingError):
+    """A shard key is needed and none was given."""
+
+
+class ShardKeyInvalid(RoutingError):
+    """The shard key has no slot."""
+
+    sqlstate = "22023"
+
+
+class WrongShardKey(RoutingError):
+    """The row belongs to another slot than this session."""
+
+    sqlstate = "22023"
+
+
+class ShardSwapError(RoutingError):
+    """The unit of work is pinned to another shard key."""
+
+    sqlstate = "25001"
+
+
+class ReadOnlySession(RoutingError):
+    """The session only reads."""
+
+    sqlstate = "25006"
+
+
+class ReferenceWrite(RoutingError):
+    """A reference table is written on all shards or none."""
+
+    sqlstate = "25001"
+
+
+class CrossShardUnsupported(RoutingError):
+    """The query cannot be merged over shards exactly."""
+
+
+class TokenInvalid(RoutingError):
+    """The freshness token is not valid."""
+
+    sqlstate = "22023"
+
+
+class TopologyError(ShardRouterError):
+    """The topology does not allow that now."""
+
+    sqlstate = "57P03"
+    retryable = True
+
+
+class StaleEpoch(TopologyError):
+    """The topology changed in the meantime."""
+
+
+class LeaseExpired(TopologyError):
+    """This router's lease on the topology ran out."""
+
+
+class SlotNotOwned(TopologyError):
+    """The shard does not own the row's slot."""
+
+    sqlstate = "SR001"
+
+
+class UnknownShard(TopologyError):
+    """There is no such shard or node in the topology."""
+
+    sqlstate = "22023"
+    retryable = False
+
+
+class NoPrimary(TopologyError):
+    """No node of the shard may take writes."""
+
+
+class CatalogUnavailable(TopologyError):
+    """The catalog database does not answer."""
+
+
+class BackendError(ShardRouterError):
+    """A Postgres node failed."""
+
+    sqlstate = "08000"
+
+
+class BackendUnreachable(BackendError):
+    """The node does not accept connections."""
+
+    sqlstate = "08001"
+    retryable = True
+
+
+class PoolTimeout(BackendError):
+    """All connections to the node are in use."""
+
+    sqlstate = "53300"
+    retryable = True
+
+
+class ReplicaTooStale(BackendError):
+    """No replica is fresh enough."""
+
+    sqlstate = "57P03"
+    retryable = True
+
+
+class ScatterFailed(BackendError):
+    """Not every shard answered."""
+
+    sqlstate = "08006"
+
+
+class CommitError(ShardRouterError):
+    """The transaction did not commit plainly."""
+
+    sqlstate = "08007"
+
+
+class CommitInDoubt(CommitError):
+    """The outcome of the commit is not known yet."""
+
+
+class TransactionAborted(CommitError):
+    """The transaction was rolled back on every shard."""
+
+    sqlstate = "40000"
+    retryable = True
+
+
+class RouterClosed(ShardRouterError):
+    """The router is closed."""
+
+    sqlstate = "08003"
+
+
+class IdError(ShardRouterError):
+    """No id could be made."""
+
+    sqlstate = "55000"
+    retryable = True

@@ -1,0 +1,1 @@
+"""Slot of a key: PostgreSQL's own hash-partition row hash, bit for bit."""
