@@ -1,0 +1,124 @@
+"""Our connection to a node: an ordinary psycopg connection that knows where its commits landed.
+
+The one file that overrides psycopg internals (``BaseConnection._exec_command``, the generator
+behind BEGIN and COMMIT of the sync and the async class alike); pyproject.toml pins the minor
+version and tests/integration/client/test_backend.py fails when it changes.
+
+COMMIT travels together with a question for the WAL position in one simple-protocol message, so
+that knowing the position costs no round trip. The commit is durable before the question runs;
+Postgres executes the two statements as two transactions.
+"""
+
+import select
+from collections.abc import Callable, Generator
+from typing import Any, Final
+
+import psycopg
+from psycopg import errors, generators
+from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
+
+from shardrouter.topology import Position, parse_lsn
+
+POSITION_SQL: Final = (
+    "SELECT pg_catalog.pg_current_wal_insert_lsn(),"
+    " pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8)"
+)
+"""The position of a primary that is at or after every commit acknowledged so far.
+
+The insert position also covers commits under ``synchronous_commit = off``. The first eight
+digits of the segment's file name are the timeline.
+"""
+
+MAX_PEEKS: Final = 4  # reads of an idle connection that says something: words, end of file
+
+_COMMIT_SQL: Final = b"COMMIT; " + POSITION_SQL.encode()
+
+
+def read_position(lsn: str, timeline: str) -> Position:
+    """Return the position that the two columns of POSITION_SQL tell."""
+    return Position(int(timeline, 16), parse_lsn(lsn))
+
+
+class _KnowsItsCommits:
+    """Mixin for psycopg's two connection classes."""
+
+    on_commit: Callable[[Position], None] | None = None
+    """Told where each commit landed. None: commit plainly (reads, replicas)."""
+
+    has_unknown_commit = False
+    """A transaction ended without its position being told: see ``may_have_committed``."""
+
+    pgconn: Any
+    _pipeline: Any
+    _check_connection_ok: Any
+
+    def _exec_command(
+        self, command: Any, result_format: Format = Format.TEXT
+    ) -> Generator[Any, Any, Any]:
+        if self.on_commit is not None:
+            if command == b"COMMIT":
+                if self._pipeline is None:
+                    return (yield from self._commit_and_locate(self.on_commit))
+            elif isinstance(command, bytes) and command.startswith(b"BEGIN"):
+                self.has_unknown_commit = True
+            elif command == b"ROLLBACK":
+                self.has_unknown_commit = False
+        return (yield from super()._exec_command(command, result_format))  # type: ignore[misc]
+
+    def _commit_and_locate(self, tell: Callable[[Position], None]) -> Generator[Any, Any, Any]:
+        self._check_connection_ok()
+        self.pgconn.send_query(_COMMIT_SQL)
+        results = yield from generators.execute(self.pgconn)
+        committed = results[0]
+        if committed.status != ExecStatus.COMMAND_OK:
+            raise errors.error_from_result(committed, encoding=self.pgconn._encoding)
+        # COMMIT of a failed transaction answers ROLLBACK: nothing was written, nothing to tell.
+        if committed.command_status == b"COMMIT":
+            located = results[-1]
+            if located.status != ExecStatus.TUPLES_OK:
+                return committed  # committed, position unknown: has_unknown_commit stays set
+            tell(read_position(located.get_value(0, 0).decode(), located.get_value(0, 1).decode()))
+        self.has_unknown_commit = False
+        return committed
+
+    def may_have_committed(self) -> bool:
+        """True when a commit may have happened whose position ``on_commit`` was not told.
+
+        That is a COMMIT sent as text, in a pipeline, or by every statement in autocommit mode.
+        """
+        if self.on_commit is None:
+            return False
+        return self.has_unknown_commit or bool(self.autocommit)  # type: ignore[attr-defined]
+
+    def is_surely_dead(self) -> bool:
+        """True when the server hung up on this idle connection. Costs one poll, no round trip.
+
+        An idle connection has nothing to read, except that the server closed it or sent a
+        notice; psycopg reads what is there and the status tells.
+        """
+        pgconn = self.pgconn
+        poll = select.poll()
+        for _ in range(MAX_PEEKS):
+            if pgconn.status != ConnStatus.OK:
+                return True
+            poll.register(pgconn.socket, select.POLLIN)
+            if not poll.poll(0):
+                return False
+            try:
+                pgconn.consume_input()  # first the server's last words, then the end of file
+            except psycopg.Error:
+                return True
+        return bool(pgconn.status != ConnStatus.OK)
+
+    @property
+    def is_idle(self) -> bool:
+        """True when no transaction is open and nothing is under way."""
+        return bool(self.pgconn.transaction_status == TransactionStatus.IDLE)
+
+
+class Backend(_KnowsItsCommits, psycopg.Connection[Any]):
+    """A psycopg connection to one node."""
+
+
+class AsyncBackend(_KnowsItsCommits, psycopg.AsyncConnection[Any]):
+    """An async psycopg connection to one node."""

@@ -1,0 +1,113 @@
+"""Choose which node answers: the node that takes writes, the replicas that may be read.
+
+Pure: topology, the monitor's view, load and demand in; nodes out. Nothing here asks Postgres.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shardrouter.errors import NoPrimary
+from shardrouter.routing.view import FleetView, NodeSample, is_foreign
+from shardrouter.topology import Epoch, Node, Position, Shard
+
+
+@dataclass(frozen=True, slots=True)
+class ReadDemand:
+    """What a read asks of a replica."""
+
+    need: Position | None = None
+    """The session's last commit on the shard, which the replica must have replayed."""
+
+    max_lag_seconds: float | None = None
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A replica that may answer; ``is_fresh`` when its sample already proves it."""
+
+    node: Node
+    is_fresh: bool
+
+
+def writable_node(shard: Shard, view: FleetView, epoch: Epoch) -> Node:
+    """Return the node that takes the shard's writes.
+
+    That is the topology's primary, unless two signals agree that another took over: the primary
+    is in recovery or does not answer, and exactly one other node of the same system is out of
+    recovery on a later timeline. Raises NoPrimary when the primary is known to be in recovery
+    and no such node exists.
+    """
+    primary = shard.primary
+    seen = view.of(primary.id)
+    if seen is None or (seen.is_up and not seen.in_recovery):
+        return primary
+    promoted = [node for node in shard.replicas if _took_over(shard, view, node)]
+    if len(promoted) == 1:
+        return promoted[0]
+    if not seen.is_up:
+        return primary  # the monitor may be wrong: let the connection attempt speak
+    raise NoPrimary(
+        f"{primary.id} is in recovery and "
+        + ("no other node took over" if not promoted else f"{len(promoted)} nodes claim to be"),
+        shard=shard.id,
+        node=primary.id,
+        epoch=epoch,
+        hint="finish the failover (pg_promote), then the router follows within a second; "
+        "`shardrouter status` or `topology show` lists the nodes",
+    )
+
+
+def _took_over(shard: Shard, view: FleetView, node: Node) -> bool:
+    sample, old = view.of(node.id), view.of(shard.primary.id)
+    if sample is None or not sample.is_up or sample.in_recovery or sample.position is None:
+        return False
+    if is_foreign(shard, view, node.id):
+        return False
+    return old is None or old.position is None or sample.position.timeline > old.position.timeline
+
+
+def read_candidates(
+    shard: Shard,
+    view: FleetView,
+    demand: ReadDemand,
+    load: Callable[[Node], int],
+    now: float,
+) -> list[Candidate]:
+    """Return the replicas that may answer, best first.
+
+    Fresh ones come first, the least loaded before the others; then those that may still catch
+    up, the furthest first. Dead, promoted, foreign and too slow replicas are left out, and so
+    are those never sampled.
+    """
+    fresh: list[tuple[tuple[bool, int, float], Node]] = []
+    behind: list[tuple[int, Node]] = []
+    for node in shard.replicas:
+        sample = view.of(node.id)
+        if sample is None or sample.position is None or not _may_read(shard, view, sample):
+            continue
+        if not _is_within(demand.max_lag_seconds, sample, now):
+            continue
+        if demand.need is None or demand.need.is_reached_by(sample.position):
+            away = bool(demand.zone) and node.zone != demand.zone
+            fresh.append(((away, load(node), sample.lag_seconds or 0.0), node))
+        else:
+            behind.append((-sample.position.lsn, node))
+    fresh.sort(key=lambda item: item[0])
+    behind.sort(key=lambda item: item[0])
+    return [Candidate(node, True) for _, node in fresh] + [
+        Candidate(node, False) for _, node in behind
+    ]
+
+
+def _may_read(shard: Shard, view: FleetView, sample: NodeSample) -> bool:
+    return sample.is_up and sample.in_recovery and not is_foreign(shard, view, sample.node)
+
+
+def _is_within(max_lag_seconds: float | None, sample: NodeSample, now: float) -> bool:
+    """True when the replica is surely not further behind than asked, counting the sample's age."""
+    if max_lag_seconds is None:
+        return True
+    if sample.lag_seconds is None:
+        return False
+    return sample.lag_seconds + max(0.0, now - sample.at) <= max_lag_seconds
