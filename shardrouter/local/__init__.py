@@ -1,0 +1,14 @@
+"""Talk to the operating system: a fleet of real Postgres servers on this machine."""
+
+from shardrouter.local.binaries import Binaries, describe_binaries, find_binaries
+from shardrouter.local.fleet import LocalFleet
+from shardrouter.local.server import LocalServer, StopMode
+
+__all__ = [
+    "Binaries",
+    "LocalFleet",
+    "LocalServer",
+    "StopMode",
+    "describe_binaries",
+    "find_binaries",
+]

@@ -1,0 +1,345 @@
+"""A fleet of real Postgres servers on this machine: shards, their replicas and the catalog."""
+
+import os
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from shutil import disk_usage
+from typing import Final, Self
+
+from shardrouter.errors import FleetError
+from shardrouter.local.binaries import Binaries, find_binaries
+from shardrouter.local.guard import Guard
+from shardrouter.local.os_user import OsUser
+from shardrouter.local.parallel import Job, run_jobs
+from shardrouter.local.place import choose_place, make_place, prepare_data, remove_place
+from shardrouter.local.ports import free_ports
+from shardrouter.local.server import LOGS, LocalServer, StopMode
+from shardrouter.local.state import (
+    LOCK_FILE,
+    MARKER_FILE,
+    STATE_FILE,
+    FleetState,
+    ServerState,
+    locked,
+    read_marker,
+    write_marker,
+)
+from shardrouter.topology import DEFAULT_SLOTS, Epoch, Node, NodeId, Role, Shard, ShardId, Topology
+
+CATALOG_ID: Final = NodeId("catalog")
+MAX_SHARDS: Final = 64
+MAX_REPLICAS: Final = 8
+_COPIED_BINARIES: Final = "postgres"
+_MEMORY_DIRECTORY: Final = Path("/dev/shm")
+_MEMORY_BYTES_NEEDED: Final = 1 << 30  # a fleet of 2 x 2 takes 120 MB, and WAL and tables on top
+
+Report = Callable[[str], None]
+"""Takes one line of progress."""
+
+
+def _say_nothing(line: str) -> None:
+    pass
+
+
+class LocalFleet:
+    """Shards with their replicas, and the catalog server, as processes of this machine.
+
+    Made by ``create``, ``temporary`` or ``open``. Two threads must not change one at once; two
+    processes are kept apart by a lock file.
+    """
+
+    def __init__(self, data: Path, state: FleetState, binaries: Binaries, user: OsUser) -> None:
+        self.data = data
+        self.place = state.place
+        self.fsync = state.fsync
+        self.binaries = binaries
+        self._user = user
+        self._guard: Guard | None = None
+        self._servers: dict[str, LocalServer] = {}
+        for item in state.servers:
+            self._add(item)
+
+    def _add(self, item: ServerState) -> None:
+        primary = None
+        if item.role is Role.REPLICA:
+            primary = next(s for s in self._servers.values() if s.shard_id == item.shard_id)
+        self._servers[item.id] = LocalServer(
+            item.id,
+            item.shard_id,
+            item.role,
+            self.place,
+            binaries=self.binaries,
+            user=self._user,
+            port=item.port,
+            fsync=self.fsync,
+            primary=primary,
+        )
+
+    @classmethod
+    def create(
+        cls,
+        data: Path,
+        shards: int = 2,
+        replicas: int = 1,
+        fsync: bool = False,
+        *,
+        attached: bool = False,
+        report: Report = _say_nothing,
+    ) -> Self:
+        """Make and start a fleet in the directory ``data``.
+
+        An ``attached`` fleet is stopped when this process ends, however that happens; any other
+        one outlives it. Leftovers of a creation that was killed are removed first.
+        Raises FleetError when the directory holds a fleet already, or anything else.
+        """
+        return cls._create(data, shards, replicas, fsync, attached, False, report)
+
+    @classmethod
+    def temporary(cls, shards: int = 2, replicas: int = 1, fsync: bool = False) -> Self:
+        """Make and start a fleet that is removed when this process ends, or by ``destroy()``.
+
+        It lives in memory (/dev/shm) where there is room, unless ``fsync`` asks for a disk.
+        """
+        data = Path(tempfile.mkdtemp(prefix="shardrouter-", dir=_roomy_directory(fsync))).resolve()
+        data.chmod(0o711)
+        return cls._create(data, shards, replicas, fsync, True, True, _say_nothing)
+
+    @classmethod
+    def _create(
+        cls,
+        data: Path,
+        shards: int,
+        replicas: int,
+        fsync: bool,
+        attached: bool,
+        temporary: bool,
+        report: Report,
+    ) -> Self:
+        _check_size(shards, replicas)
+        data = data.resolve()
+        prepare_data(data)
+        guard = Guard(data, destroys=temporary) if attached else None
+        try:
+            with locked(data):
+                _discard(data)
+                _check_vacant(data)
+                fleet = cls._make(data, shards, replicas, fsync, report)
+        except BaseException:
+            if guard is not None:
+                guard.release()
+            raise
+        fleet._guard = guard
+        return fleet
+
+    @classmethod
+    def _make(cls, data: Path, shards: int, replicas: int, fsync: bool, report: Report) -> Self:
+        """Crash: the marker is written first and the state last; in between all is removable."""
+        user = OsUser.choose()
+        place = choose_place(data, user)
+        write_marker(data, place)
+        try:
+            make_place(place, user)
+            binaries = find_binaries(user, place / _COPIED_BINARIES)
+            servers = _plan_servers(shards, replicas)
+            state = FleetState(place, binaries.directory, binaries.major, fsync, servers)
+            fleet = cls(data, state, binaries, user)
+            report(f"making {len(servers)} servers of PostgreSQL {binaries.version}")
+            run_jobs([fleet._making(server) for server in fleet._primaries()])
+            report("waiting for the replicas")
+            fleet._wait_streaming()
+            fleet._write_state()
+        except BaseException:
+            _discard(data)
+            raise
+        (data / MARKER_FILE).unlink()
+        return fleet
+
+    @classmethod
+    def open(cls, data: Path, *, attached: bool = False) -> Self:
+        """Return the existing fleet of a directory, running or not.
+
+        Raises FleetError when there is none, or it belongs to another user.
+        """
+        data = data.resolve()
+        state = FleetState.read(data) if data.is_dir() else None
+        if state is None:
+            raise FleetError(
+                f"there is no local fleet in {data}",
+                hint="make one with `shardrouter up`, or name its directory with --data",
+            )
+        user = OsUser.owning(state.place / LOGS)
+        fleet = cls(data, state, _binaries_of(state, user), user)
+        fleet._guard = Guard(data, destroys=False) if attached else None
+        return fleet
+
+    @classmethod
+    def discard(cls, data: Path, *, finished: bool = False) -> bool:
+        """Remove what a killed command left half made; with ``finished`` a whole fleet as well.
+
+        Returns whether there was anything. Raises FleetError when a process does not end.
+        """
+        data = data.resolve()
+        if not data.is_dir():
+            return False
+        with locked(data):
+            return _discard(data, finished=finished)
+
+    @property
+    def catalog(self) -> LocalServer:
+        """The server of the catalog database."""
+        return self._servers[CATALOG_ID]
+
+    @property
+    def nodes(self) -> tuple[LocalServer, ...]:
+        """The servers of the shards, each primary before its replicas."""
+        return tuple(s for s in self._servers.values() if s.shard_id is not None)
+
+    @property
+    def servers(self) -> tuple[LocalServer, ...]:
+        """All servers, the catalog first."""
+        return tuple(self._servers.values())
+
+    def node(self, node_id: str) -> LocalServer:
+        """Return the server of that id. Raises FleetError when there is none."""
+        if node_id not in self._servers:
+            raise FleetError(
+                f"there is no node {node_id!r}", hint=f"nodes: {', '.join(self._servers)}"
+            )
+        return self._servers[node_id]
+
+    def is_running(self) -> bool:
+        """True when every server runs."""
+        return all(server.is_running() for server in self.servers)
+
+    def start(self) -> None:
+        """Start what does not run and wait until the replicas follow. Raises FleetError."""
+        with locked(self.data):
+            run_jobs([self._starting(server) for server in self._primaries()])
+            self._wait_streaming()
+            self._write_state()  # a port may have changed
+
+    def stop(self, mode: StopMode = StopMode.FAST) -> None:
+        """Stop every server; the data stay. Raises FleetError when a process does not end."""
+        with locked(self.data):
+            run_jobs([[partial(server.stop, mode)] for server in self.servers])
+
+    def destroy(self) -> None:
+        """Stop every server and delete all data. Raises FleetError when a process does not end."""
+        self.discard(self.data, finished=True)
+        if self._guard is not None:
+            self._guard.release()
+            self._guard = None
+
+    def topology(self, slots: int = DEFAULT_SLOTS, database: str = "app") -> Topology:
+        """Return the topology of this fleet at epoch 1, each shard of the same weight."""
+        shards = tuple(
+            Shard(
+                ShardId(str(primary.shard_id)),
+                tuple(
+                    Node(node.id, node.role, node.dsn(database))
+                    for node in self.nodes
+                    if node.shard_id == primary.shard_id
+                ),
+            )
+            for primary in self._primaries()
+            if primary.shard_id is not None
+        )
+        owners = tuple(shards[slot * len(shards) // slots].id for slot in range(slots))
+        return Topology(Epoch(1), shards, owners)
+
+    def _primaries(self) -> tuple[LocalServer, ...]:
+        return tuple(s for s in self.servers if s.role is Role.PRIMARY)
+
+    def _replicas(self, primary: LocalServer) -> tuple[LocalServer, ...]:
+        return tuple(s for s in self.servers if s.primary is primary)
+
+    def _making(self, primary: LocalServer) -> Job:
+        replicas = self._replicas(primary)
+        copies = [step for replica in replicas for step in (replica.make, replica.start)]
+        return [primary.make, primary.start, primary.make_database, *copies]
+
+    def _starting(self, primary: LocalServer) -> Job:
+        return [primary.start, *(replica.start for replica in self._replicas(primary))]
+
+    def _wait_streaming(self) -> None:
+        for server in self.nodes:
+            if server.is_standby():
+                server.wait_streaming()
+
+    def _write_state(self) -> None:
+        servers = tuple(ServerState(s.id, s.shard_id, s.role, s.port) for s in self.servers)
+        major = self.binaries.major
+        FleetState(self.place, self.binaries.directory, major, self.fsync, servers).write(self.data)
+
+
+def _plan_servers(shards: int, replicas: int) -> tuple[ServerState, ...]:
+    names: list[tuple[NodeId, ShardId | None, Role]] = [(CATALOG_ID, None, Role.PRIMARY)]
+    for shard in (ShardId(f"s{i}") for i in range(shards)):
+        names.append((NodeId(f"{shard}-p"), shard, Role.PRIMARY))
+        names += [(NodeId(f"{shard}-r{i + 1}"), shard, Role.REPLICA) for i in range(replicas)]
+    ports = free_ports(len(names), random.SystemRandom())
+    return tuple(ServerState(*name, port) for name, port in zip(names, ports, strict=True))
+
+
+def _binaries_of(state: FleetState, user: OsUser) -> Binaries:
+    """The programs the fleet was made with, or others of the same major version."""
+    copied = state.place / _COPIED_BINARIES
+    return find_binaries(user, copied, major=state.major, first=state.binaries)
+
+
+def _discard(data: Path, *, finished: bool = False) -> bool:
+    """Crash: the marker stays until all is gone, so that the next command goes on here."""
+    state = FleetState.read(data)
+    place = read_marker(data)
+    if state is not None and finished:
+        place = state.place
+        write_marker(data, place)
+        (data / STATE_FILE).unlink()
+    elif state is not None:  # it was finished, only its marker was left
+        (data / MARKER_FILE).unlink(missing_ok=True)
+        return False
+    if place is not None:
+        remove_place(data, place)
+        (data / MARKER_FILE).unlink()
+    if finished:
+        (data / LOCK_FILE).unlink(missing_ok=True)
+        _remove_if_empty(data)
+    return place is not None
+
+
+def _remove_if_empty(data: Path) -> None:
+    if not any(data.iterdir()):
+        data.rmdir()
+
+
+def _check_vacant(data: Path) -> None:
+    if (data / STATE_FILE).exists():
+        raise FleetError(
+            f"{data} holds a local fleet already",
+            hint="start it with `shardrouter up`, or remove it with "
+            "`shardrouter down --destroy --yes`",
+        )
+    strangers: Sequence[str] = sorted(set(os.listdir(data)) - {LOCK_FILE})
+    if strangers:
+        raise FleetError(
+            f"{data} is not empty: it holds {', '.join(strangers[:3])}",
+            hint="name an empty or a new directory with --data",
+        )
+
+
+def _check_size(shards: int, replicas: int) -> None:
+    if not 1 <= shards <= MAX_SHARDS or not 0 <= replicas <= MAX_REPLICAS:
+        raise FleetError(
+            f"{shards} shards with {replicas} replicas is not possible on one machine",
+            hint=f"ask for 1 to {MAX_SHARDS} shards and 0 to {MAX_REPLICAS} replicas",
+        )
+
+
+def _roomy_directory(fsync: bool) -> str | None:
+    if fsync or not os.access(_MEMORY_DIRECTORY, os.W_OK):
+        return None
+    is_roomy = disk_usage(_MEMORY_DIRECTORY).free >= _MEMORY_BYTES_NEEDED
+    return str(_MEMORY_DIRECTORY) if is_roomy else None
