@@ -1,0 +1,12 @@
+"""The Prometheus metrics of the library door."""
+
+from typing import Final
+
+from prometheus_client import Counter
+
+READS: Final = Counter(
+    "shardrouter_reads_total",
+    "Read units of work by what answered them: replica, waited (a replica after a wait), primary, "
+    "refused",
+    ["outcome"],
+)

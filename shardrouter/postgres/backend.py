@@ -17,6 +17,7 @@ import psycopg
 from psycopg import errors, generators
 from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
 
+from shardrouter.errors import CommitInDoubt
 from shardrouter.topology import Position, parse_lsn
 
 POSITION_SQL: Final = (
@@ -68,7 +69,13 @@ class _KnowsItsCommits:
     def _commit_and_locate(self, tell: Callable[[Position], None]) -> Generator[Any, Any, Any]:
         self._check_connection_ok()
         self.pgconn.send_query(_COMMIT_SQL)
-        results = yield from generators.execute(self.pgconn)
+        try:
+            results = yield from generators.execute(self.pgconn)
+        except psycopg.OperationalError as error:
+            raise CommitInDoubt(
+                f"the connection broke while COMMIT was under way: {error}".strip(),
+                hint="it may have been committed or not: read the rows before you write again",
+            ) from error
         committed = results[0]
         if committed.status != ExecStatus.COMMAND_OK:
             raise errors.error_from_result(committed, encoding=self.pgconn._encoding)

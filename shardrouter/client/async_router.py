@@ -1,0 +1,133 @@
+"""The library door for asyncio: the same core, run in SQLAlchemy's greenlet bridge."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+
+import psycopg
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shardrouter.client.core import UNSET
+from shardrouter.client.face import RouterFace
+from shardrouter.client.open import open_core, open_embedded
+from shardrouter.client.pin import pinned
+from shardrouter.client.plain import driver_of, is_reusable, translate
+from shardrouter.client.pools import make_async_engine
+from shardrouter.client.runtime import GreenletRuntime, run_in_bridge
+from shardrouter.client.session import ShardSession
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Loading an expired attribute would be a hidden await: SQLAlchemy's own advice for asyncio.
+_OPTIONS: Final[dict[str, Any]] = {"expire_on_commit": False}
+
+
+class AsyncRouter(RouterFace):
+    """Routes units of work of asyncio code to the shards of a fleet.
+
+    Make one per process, inside the event loop that uses it (``async with`` or ``open``).
+    Parameters and errors are those of ``Router``.
+    """
+
+    @classmethod
+    def from_config(cls, path: str | Path = "shardrouter.toml", **session_options: Any) -> Self:
+        """Open the fleet that a configuration file names. Blocks while it connects: call it at
+        start-up, not in a request. Raises SettingsError, CatalogUnavailable.
+        """
+        return cls(
+            open_core(Path(path), GreenletRuntime, make_async_engine), _OPTIONS | session_options
+        )
+
+    @classmethod
+    def embedded(cls, shards: int = 2, replicas: int = 1, **session_options: Any) -> Self:
+        """Start a fleet of real Postgres servers for this process; it goes with the router."""
+        core = open_embedded(shards, replicas, GreenletRuntime, make_async_engine)
+        return cls(core, _OPTIONS | session_options)
+
+    # Units of work
+
+    def session(
+        self,
+        key: Any = UNSET,
+        *,
+        id: Any = UNSET,
+        shard: str | None = None,
+        read: str | None = None,
+        max_lag: float | str | None = None,
+        fallback: str | None = None,
+        **options: Any,
+    ) -> AsyncSession:
+        """Return an AsyncSession on the shard of ``key``; use it in an ``async with`` block."""
+        unit = self._core.unit(
+            key, id=id, shard=shard, read=read, max_lag=max_lag, fallback=fallback
+        )
+        merged = {**self._session_options, **options}
+        return AsyncSession(sync_session_class=ShardSession, unit=unit, **merged)
+
+    @asynccontextmanager
+    async def connection(
+        self,
+        key: Any = UNSET,
+        *,
+        id: Any = UNSET,
+        shard: str | None = None,
+        read: str | None = None,
+        max_lag: float | str | None = None,
+        fallback: str | None = None,
+    ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """Lend a plain psycopg AsyncConnection to the shard of ``key`` for the block."""
+        unit = self._core.unit(
+            key, id=id, shard=shard, read=read, max_lag=max_lag, fallback=fallback
+        )
+        connection = await run_in_bridge(unit.connection)
+        driver: psycopg.AsyncConnection[Any] = driver_of(connection)
+        try:
+            yield driver
+            await driver.commit()
+        except BaseException as error:
+            if not driver.closed:
+                await driver.rollback()
+            ours = translate(error, unit)
+            if ours is None:
+                raise
+            self._core.background.keeper.request_refresh()
+            raise ours from error
+        finally:
+            if not is_reusable(driver):
+                await run_in_bridge(connection.invalidate)
+            await run_in_bridge(unit.release)
+
+    def unit_of_work(
+        self, key: Callable[P, Any], **how: Any
+    ) -> Callable[
+        [Callable[Concatenate[AsyncSession, P], Awaitable[R]]], Callable[P, Awaitable[R]]
+    ]:
+        """Decorate a coroutine that takes a session first; the key comes from its arguments."""
+
+        def decorate(
+            function: Callable[Concatenate[AsyncSession, P], Awaitable[R]],
+        ) -> Callable[P, Awaitable[R]]:
+            @wraps(function)
+            async def run(*args: P.args, **kwargs: P.kwargs) -> R:
+                with pinned():
+                    async with self.session(key(*args, **kwargs), **how) as session:
+                        result = await function(session, *args, **kwargs)
+                        await session.commit()
+                        return result
+
+            return run
+
+        return decorate
+
+    async def close(self) -> None:
+        """Close the pools and stop the background loops. Safe to call twice."""
+        await run_in_bridge(self._core.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()

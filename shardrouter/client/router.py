@@ -1,0 +1,141 @@
+"""The library door for synchronous code."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import psycopg
+
+from shardrouter.client.core import UNSET
+from shardrouter.client.face import RouterFace
+from shardrouter.client.open import open_core, open_embedded
+from shardrouter.client.pin import pinned
+from shardrouter.client.plain import driver_of, is_reusable, translate
+from shardrouter.client.pools import make_sync_engine
+from shardrouter.client.runtime import ThreadRuntime
+from shardrouter.client.session import ShardSession
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Router(RouterFace):
+    """Routes units of work of synchronous code to the shards of a fleet.
+
+    Thread-safe; make one per process and keep it. It does not survive a fork: make it after.
+    ``session_options`` go to every session (``expire_on_commit=False`` and the like).
+    """
+
+    @classmethod
+    def from_config(cls, path: str | Path = "shardrouter.toml", **session_options: Any) -> Self:
+        """Open the fleet that a configuration file names.
+
+        Raises SettingsError, CatalogUnavailable.
+        """
+        return cls(open_core(Path(path), ThreadRuntime, make_sync_engine), session_options)
+
+    @classmethod
+    def embedded(cls, shards: int = 2, replicas: int = 1, **session_options: Any) -> Self:
+        """Start a fleet of real Postgres servers for this process; it goes with the router."""
+        core = open_embedded(shards, replicas, ThreadRuntime, make_sync_engine)
+        return cls(core, session_options)
+
+    # Units of work
+
+    def session(
+        self,
+        key: Any = UNSET,
+        *,
+        id: Any = UNSET,
+        shard: str | None = None,
+        read: str | None = None,
+        max_lag: float | str | None = None,
+        fallback: str | None = None,
+        **options: Any,
+    ) -> ShardSession:
+        """Return a SQLAlchemy session on the shard of ``key``; use it in a ``with`` block.
+
+        key: a shard key value, or a tuple for a composite key. Instead: ``id`` (made by
+            ``new_id``) or ``shard`` (a name).
+        read: None to write; "replica" reads a replica that has replayed this context's commits,
+            else waits briefly, else reads the primary; "primary" reads the primary.
+        max_lag: seconds or "2s": how old a replica's rows may be.
+        fallback: "primary" or "error", when no replica qualifies.
+
+        Raises ShardKeyMissing, ShardKeyInvalid, ShardSwapError, LeaseExpired; the session itself
+        raises WrongShardKey, ReadOnlySession, BackendUnreachable, PoolTimeout, ReplicaTooStale.
+        """
+        unit = self._core.unit(
+            key, id=id, shard=shard, read=read, max_lag=max_lag, fallback=fallback
+        )
+        return ShardSession(unit=unit, **{**self._session_options, **options})
+
+    @contextmanager
+    def connection(
+        self,
+        key: Any = UNSET,
+        *,
+        id: Any = UNSET,
+        shard: str | None = None,
+        read: str | None = None,
+        max_lag: float | str | None = None,
+        fallback: str | None = None,
+    ) -> Iterator[psycopg.Connection[Any]]:
+        """Lend a plain psycopg connection to the shard of ``key`` for the block.
+
+        Commits at the end of the block and rolls back on an error, as psycopg's own pool does.
+        Parameters and errors as in ``session``.
+        """
+        unit = self._core.unit(
+            key, id=id, shard=shard, read=read, max_lag=max_lag, fallback=fallback
+        )
+        connection = unit.connection()
+        driver: psycopg.Connection[Any] = driver_of(connection)
+        try:
+            yield driver
+            driver.commit()
+        except BaseException as error:
+            if not driver.closed:
+                driver.rollback()
+            ours = translate(error, unit)
+            if ours is None:
+                raise
+            self._core.background.keeper.request_refresh()
+            raise ours from error
+        finally:
+            if not is_reusable(driver):
+                connection.invalidate()
+            unit.release()
+
+    def unit_of_work(
+        self, key: Callable[P, Any], **how: Any
+    ) -> Callable[[Callable[Concatenate[ShardSession, P], R]], Callable[P, R]]:
+        """Decorate a function that takes a session first; the key comes from its arguments.
+
+        The block is pinned to the key, commits when the function returns and rolls back when it
+        raises. ``how`` is passed on to ``session``.
+        """
+
+        def decorate(function: Callable[Concatenate[ShardSession, P], R]) -> Callable[P, R]:
+            @wraps(function)
+            def run(*args: P.args, **kwargs: P.kwargs) -> R:
+                with pinned(), self.session(key(*args, **kwargs), **how) as session:
+                    result = function(session, *args, **kwargs)
+                    session.commit()
+                    return result
+
+            return run
+
+        return decorate
+
+    def close(self) -> None:
+        """Close the pools and stop the background loops. Safe to call twice."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

@@ -1,0 +1,84 @@
+"""The SQLAlchemy session of one unit of work. AsyncSession wraps the very same class."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Insert, Table, event
+from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
+from sqlalchemy.sql.elements import BindParameter
+
+from shardrouter.client.row_check import check_mark, check_object, check_values, refuse_write
+from shardrouter.client.unit import UnitOfWork
+from shardrouter.topology import TableKind, mark_of
+
+
+class ShardSession(Session):
+    """An ordinary SQLAlchemy 2 session on one shard.
+
+    It chooses its node when a transaction starts and gives the connection back when it ends. A
+    row of another slot raises WrongShardKey at flush, a write in a read session ReadOnlySession,
+    both before any SQL is sent.
+    """
+
+    def __init__(self, bind: None = None, *, unit: UnitOfWork, **options: Any) -> None:
+        super().__init__(**options)
+        self.unit = unit
+
+    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
+        """Return the unit's connection, whatever the mapper: a session has one shard."""
+        return self.unit.connection()
+
+
+@event.listens_for(ShardSession, "before_flush")
+def _check_rows(session: ShardSession, context: Any, instances: Any) -> None:
+    for instance in (*session.new, *session.deleted, *session.dirty):
+        if instance in session.dirty and not session.is_modified(instance):
+            continue
+        refuse_write(session.unit, f"a changed {type(instance).__name__}")
+        check_object(session.unit, instance)
+
+
+@event.listens_for(ShardSession, "do_orm_execute")
+def _check_statement(state: ORMExecuteState) -> None:
+    if not (state.is_insert or state.is_update or state.is_delete):
+        return
+    session = state.session
+    assert isinstance(session, ShardSession)
+    statement: Any = state.statement
+    refuse_write(session.unit, f"{statement.__visit_name__.upper()} {statement.table}")
+    mark = mark_of(statement.table.info) if isinstance(statement.table, Table) else None
+    check_mark(session.unit, mark, str(statement.table))
+    if state.is_insert and mark is not None and mark.kind is TableKind.SHARDED:
+        for row in _rows_of(statement, state.parameters):
+            if all(column in row for column in mark.by):
+                check_values(session.unit, str(statement.table), mark, row)
+
+
+@event.listens_for(ShardSession, "after_transaction_end")
+def _release(session: ShardSession, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.unit.release()
+
+
+def _rows_of(statement: Insert, parameters: Any) -> list[dict[str, Any]]:
+    """Return the rows of an INSERT whose values are known on the client, by column name.
+
+    What is computed on the server (INSERT ... SELECT, SQL expressions) is left to the guard.
+    """
+    if isinstance(parameters, dict):
+        return [dict(parameters)]
+    if parameters:
+        return [dict(row) for row in parameters]
+    rows: list[dict[str, Any]] = []
+    if statement._values:
+        rows.append(_plain(statement._values))
+    for batch in statement._multi_values:
+        rows.extend(_plain(row) for row in batch if isinstance(row, dict))
+    return rows
+
+
+def _plain(values: Any) -> dict[str, Any]:
+    return {
+        getattr(column, "key", column): value.value if isinstance(value, BindParameter) else value
+        for column, value in values.items()
+        if isinstance(value, BindParameter) or not hasattr(value, "__clause_element__")
+    }
