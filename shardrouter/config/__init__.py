@@ -1,0 +1,29 @@
+"""Settings: one TOML file, the environment over it, flags over both. Frozen once read."""
+
+from shardrouter.config.catalog import CatalogSettings
+from shardrouter.config.checks import warnings_of
+from shardrouter.config.dsn import check_dsn, public_dsn
+from shardrouter.config.gather import GatherSettings
+from shardrouter.config.ids import IdSettings
+from shardrouter.config.monitor import MonitorSettings
+from shardrouter.config.pool import PoolSettings
+from shardrouter.config.routing import RoutingSettings
+from shardrouter.config.settings import Settings
+from shardrouter.config.sources import load_settings, settings_path
+from shardrouter.config.transaction import TransactionSettings
+
+__all__ = [
+    "CatalogSettings",
+    "GatherSettings",
+    "IdSettings",
+    "MonitorSettings",
+    "PoolSettings",
+    "RoutingSettings",
+    "Settings",
+    "TransactionSettings",
+    "check_dsn",
+    "load_settings",
+    "public_dsn",
+    "settings_path",
+    "warnings_of",
+]

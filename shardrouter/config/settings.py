@@ -1,0 +1,51 @@
+"""All settings together. Constructing them reads neither files nor the environment."""
+
+from typing import Annotated, ClassVar, Final
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from shardrouter.config.catalog import CatalogSettings
+from shardrouter.config.gather import GatherSettings
+from shardrouter.config.ids import IdSettings
+from shardrouter.config.monitor import MonitorSettings
+from shardrouter.config.pool import PoolSettings
+from shardrouter.config.routing import RoutingSettings
+from shardrouter.config.transaction import TransactionSettings
+
+ENV_PREFIX: Final = "SHARDROUTER__"
+ENV_DELIMITER: Final = "__"
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Made by ``load_settings``; frozen."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
+        env_ignore_empty=True,
+        env_parse_none_str="none",
+        title="shardrouter settings",
+    )
+
+    catalog: Annotated[CatalogSettings, Field(default_factory=CatalogSettings)]
+    routing: Annotated[RoutingSettings, Field(default_factory=RoutingSettings)]
+    pool: Annotated[PoolSettings, Field(default_factory=PoolSettings)]
+    monitor: Annotated[MonitorSettings, Field(default_factory=MonitorSettings)]
+    transaction: Annotated[TransactionSettings, Field(default_factory=TransactionSettings)]
+    ids: Annotated[IdSettings, Field(default_factory=IdSettings)]
+    gather: Annotated[GatherSettings, Field(default_factory=GatherSettings)]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the constructor only: ``sources`` reads file and environment."""
+        return (init_settings,)
