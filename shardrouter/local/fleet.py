@@ -27,7 +27,17 @@ from shardrouter.local.state import (
     read_marker,
     write_marker,
 )
-from shardrouter.topology import DEFAULT_SLOTS, Epoch, Node, NodeId, Role, Shard, ShardId, Topology
+from shardrouter.topology import (
+    DEFAULT_SLOTS,
+    Epoch,
+    Node,
+    NodeId,
+    Role,
+    Shard,
+    ShardId,
+    Topology,
+    plan_owners,
+)
 
 CATALOG_ID: Final = NodeId("catalog")
 MAX_SHARDS: Final = 64
@@ -247,7 +257,7 @@ class LocalFleet:
             for primary in self._primaries()
             if primary.shard_id is not None
         )
-        owners = tuple(shards[slot * len(shards) // slots].id for slot in range(slots))
+        owners = plan_owners(None, {shard.id: shard.weight for shard in shards}, slots)
         return Topology(Epoch(1), shards, owners)
 
     def _primaries(self) -> tuple[LocalServer, ...]:

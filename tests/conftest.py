@@ -1,0 +1,10 @@
+"""Load the fixtures; say in the header what is tested on what."""
+
+from shardrouter.build import describe
+from shardrouter.local import describe_binaries
+
+pytest_plugins = ["tests.plugins.fix_fleet"]
+
+
+def pytest_report_header() -> list[str]:
+    return [f"shardrouter: {describe()}", f"postgres: {describe_binaries()}"]
