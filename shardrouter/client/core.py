@@ -30,10 +30,13 @@ from shardrouter.errors import (
 )
 from shardrouter.postgres import REPLAY_SQL, replay_position
 from shardrouter.routing import Candidate, ReadDemand, read_candidates, writable_node
-from shardrouter.topology import Node, Position, Shard, ShardId, Slot, Topology, key_slot
+from shardrouter.topology import Node, NodeId, Position, Shard, ShardId, Slot, Topology, key_slot
 from shardrouter.topology.id_layout import slot_of_id
 
 T = TypeVar("T")
+
+Watcher = Callable[[ShardId, NodeId], None]
+"""Told the shard and node of each checkout, from the thread that does it."""
 
 UNSET: Any = object()
 """Told apart from None, which is a missing key."""
@@ -61,6 +64,7 @@ class RouterCore:
         self.pools = Pools(settings.pool, make_engine, background.keeper.request_refresh)
         self._on_close = on_close
         self._pooled_epoch = 0
+        self._watchers: tuple[Watcher, ...] = ()
         self._clock = clock
         self._process = os.getpid()
         self._closed = False
@@ -122,7 +126,7 @@ class RouterCore:
             return None
         if read not in ("replica", "primary") or fallback not in (None, "primary", "error"):
             raise RoutingError(
-                f"read={read!r}, max_lag={max_lag!r}, fallback={fallback!r} does not say how to read",
+                f"not a way to read: read={read!r}, max_lag={max_lag!r}, fallback={fallback!r}",
                 hint='read is None (write), "replica" or "primary"; max_lag ("2s" or seconds) and '
                 'fallback ("primary" or "error") go with read="replica"',
             )
@@ -141,6 +145,14 @@ class RouterCore:
         if topology.epoch != self._pooled_epoch:
             self._retire_pools(topology)
         shard = topology.shard(shard.id)  # the unit may have been made an epoch ago
+        connection, node = self._choose(topology, shard, read)
+        for watcher in self._watchers:
+            watcher(shard.id, node.id)
+        return connection, node
+
+    def _choose(
+        self, topology: Topology, shard: Shard, read: ReadChoice | None
+    ) -> tuple[Connection, Node]:
         if read is None:
             return self._checkout_primary(topology, shard, is_read=False)
         if read.may_use_replica:
@@ -228,6 +240,15 @@ class RouterCore:
                 return False
             self.runtime.sleep(pause)
         raise AssertionError("unreachable: the pauses never end")
+
+    @contextmanager
+    def watch_checkouts(self, watcher: Watcher) -> Iterator[None]:
+        """Tell the watcher of every checkout during the block, whoever does it."""
+        self._watchers = (*self._watchers, watcher)
+        try:
+            yield
+        finally:
+            self._watchers = tuple(w for w in self._watchers if w is not watcher)
 
     # Over shards
 

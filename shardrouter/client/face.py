@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from shardrouter.client.causal import causal_scope, current_scope
-from shardrouter.client.core import RouterCore
+from shardrouter.client.core import RouterCore, Watcher
 from shardrouter.client.pin import pinned
 from shardrouter.routing import Token
 from shardrouter.topology import Shard, Slot, Topology, key_slot
@@ -44,6 +44,10 @@ class RouterFace:
         """
         with causal_scope(Token.from_text(token) if token else Token()):
             yield
+
+    def watch_checkouts(self, watcher: Watcher) -> AbstractContextManager[None]:
+        """Tell ``watcher(shard, node)`` of every checkout of this router during the block."""
+        return self._core.watch_checkouts(watcher)
 
     def pin(self) -> AbstractContextManager[None]:
         """Within the block the first key touched is the only one; another raises ShardSwapError."""

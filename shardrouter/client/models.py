@@ -56,7 +56,8 @@ def local(*, shard: str) -> Callable[[M], M]:
 
 def mark_of_mapper(mapper: Mapper[Any]) -> TableMark | None:
     """Return the mark of the table a mapped class is stored in, or None."""
-    return mark_of(mapper.local_table.info)
+    table = mapper.local_table
+    return mark_of(table.info) if isinstance(table, Table) else None
 
 
 def _table_of(model: type[Any]) -> Table:

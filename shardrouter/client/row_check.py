@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import inspect
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipDirection
-from sqlalchemy.orm.attributes import NO_VALUE, PASSIVE_NO_FETCH, PASSIVE_NO_INITIALIZE
+from sqlalchemy.orm.base import NO_VALUE, PASSIVE_NO_FETCH, PASSIVE_NO_INITIALIZE
 
 from shardrouter.client.models import mark_of_mapper
 from shardrouter.client.unit import UnitOfWork

@@ -1,0 +1,1 @@
+"""The library door inside other frameworks; each needs its extra (shardrouter[fastapi], ...)."""
