@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from shardrouter.local import LocalFleet
-from tests.support.cluster import Cluster
+from tests.support.cluster import Cluster, install_catalog
 
 _NUMBERS = itertools.count(1)
-CATALOG_TEMPLATE = "catalog"
 
 
 @pytest.fixture(scope="session")
@@ -21,17 +20,27 @@ def local_fleet() -> Iterator[LocalFleet]:
     fleet.destroy()
 
 
+@pytest.fixture(scope="session")
+def installed_fleet(local_fleet: LocalFleet) -> LocalFleet:
+    """The fleet with the catalog's tables installed; its database is the tests' template."""
+    install_catalog(local_fleet)
+    return local_fleet
+
+
 @pytest.fixture
-def cluster(local_fleet: LocalFleet, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(installed_fleet: LocalFleet, tmp_path: Path) -> Iterator[Cluster]:
     """Fresh databases on every node of the fleet, dropped at the end.
 
     The catalog is installed and the topology published at epoch 1.
     """
-    fresh = Cluster(local_fleet, next(_NUMBERS), tmp_path / "shardrouter.toml")
-    fresh.make(CATALOG_TEMPLATE)
-    fresh.settings_path.write_text(f'[catalog]\ndsn = "{fresh.catalog_dsn}"\n')
-    yield fresh
-    fresh.drop()
+    fresh = Cluster(installed_fleet, next(_NUMBERS), tmp_path / "shardrouter.toml")
+    fresh.make()
+    try:
+        fresh.publish()
+        fresh.settings_path.write_text(f'[catalog]\ndsn = "{fresh.catalog_dsn}"\n')
+        yield fresh
+    finally:
+        fresh.drop()
 
 
 @pytest.fixture
@@ -43,6 +52,8 @@ def private_fleet() -> Iterator[Callable[..., LocalFleet]]:
         made.append(LocalFleet.temporary(shards, replicas))
         return made[-1]
 
-    yield make
-    for fleet in made:
-        fleet.destroy()
+    try:
+        yield make
+    finally:
+        for fleet in made:
+            fleet.destroy()

@@ -9,8 +9,9 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
+from shardrouter.catalog import CatalogStore, catalog_engine, install
 from shardrouter.local import LocalFleet, LocalServer
-from shardrouter.topology import Role, Topology
+from shardrouter.topology import Epoch, Role, Topology
 from tests.support.eventually import eventually
 
 Connection = psycopg.Connection[TupleRow]
@@ -68,15 +69,26 @@ class Cluster:
         finally:
             self.fleet.start()
 
-    def make(self, catalog_template: str) -> None:
+    def make(self) -> None:
+        """Make the databases and wait until the replicas have them."""
         for server in self.primaries():
             with server.connect("postgres") as connection:
                 connection.execute(_create(self.database, "template1"))
         with self.fleet.catalog.connect("postgres") as connection:
-            connection.execute(_create(self.catalog_database, catalog_template))
+            connection.execute(_create(self.catalog_database, self.fleet.catalog.database))
         for server in self.fleet.nodes:
             if server.role is Role.REPLICA:
                 self.wait_replayed(server.id)
+
+    def publish(self) -> None:
+        """Publish the topology at epoch 1 in this test's catalog, which has the tables already."""
+        engine = catalog_engine(self.catalog_dsn)
+        try:
+            store = CatalogStore(engine)
+            store.found(self.topology.slots, actor="tests")
+            store.publish(self.topology, expected=Epoch(0), actor="tests", reason="a fresh fleet")
+        finally:
+            engine.dispose()
 
     def drop(self) -> None:
         """Drop the databases and what keeps them: prepared transactions, logical slots."""
@@ -90,6 +102,15 @@ class Cluster:
 
     def primaries(self) -> tuple[LocalServer, ...]:
         return tuple(node for node in self.fleet.nodes if node.role is Role.PRIMARY)
+
+
+def install_catalog(fleet: LocalFleet) -> None:
+    """Install the tables in the fleet's catalog database, the template of every test's."""
+    engine = catalog_engine(fleet.catalog.dsn())
+    try:
+        install(engine)
+    finally:
+        engine.dispose()
 
 
 def _one(connection: Connection, query: str, *values: object) -> Any:

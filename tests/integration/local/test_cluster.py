@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 
+from shardrouter.catalog import CatalogStore, catalog_engine
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually
 
@@ -41,7 +42,7 @@ def test_leftovers_of_a_test_do_not_keep_its_databases(cluster: Cluster) -> None
     primary.execute("INSERT INTO t VALUES (1)")
     primary.execute("PREPARE TRANSACTION 'left behind'")
     cluster.drop()
-    cluster.make("catalog")
+    cluster.make()
     with cluster.fleet.node("s0-p").connect("postgres") as connection:
         assert connection.execute("SELECT gid FROM pg_prepared_xacts").fetchall() == []
         logical = "SELECT slot_name FROM pg_replication_slots WHERE slot_type = 'logical'"
@@ -58,3 +59,11 @@ def test_stopped_node_comes_back_streaming(cluster: Cluster) -> None:
         primary.execute("CREATE TABLE t ()")
         cluster.wait_replayed("s0-r1")
         assert replica.execute("SELECT to_regclass('t')").fetchone() == ("t",)
+
+
+def test_catalog_of_the_test_holds_its_topology(cluster: Cluster) -> None:
+    engine = catalog_engine(cluster.catalog_dsn)
+    assert CatalogStore(engine).load() == cluster.topology
+    assert cluster.topology.epoch == 1
+    assert cluster.topology.shard("s1").primary.dsn == cluster.dsn("s1-p")
+    engine.dispose()
