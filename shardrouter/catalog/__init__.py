@@ -1,0 +1,28 @@
+"""The catalog: a Postgres database with the topology by epoch, the routers and the journal."""
+
+from shardrouter.catalog.connect import answering, catalog_engine, connect_options
+from shardrouter.catalog.found import found_fleet
+from shardrouter.catalog.id_workers import IdWorkers, WorkerLease
+from shardrouter.catalog.install import install
+from shardrouter.catalog.journal import TransactionJournal
+from shardrouter.catalog.records import Fleet, JournalEvent, LiveRouter, Publication, Registration
+from shardrouter.catalog.schema import CHANNEL
+from shardrouter.catalog.store import CatalogStore
+
+__all__ = [
+    "CHANNEL",
+    "CatalogStore",
+    "Fleet",
+    "IdWorkers",
+    "JournalEvent",
+    "LiveRouter",
+    "Publication",
+    "Registration",
+    "TransactionJournal",
+    "WorkerLease",
+    "answering",
+    "catalog_engine",
+    "connect_options",
+    "found_fleet",
+    "install",
+]

@@ -1,0 +1,290 @@
+"""Read and publish topologies, and keep the register of routers.
+
+The one place that raises the epoch. Publishing and heartbeats meet at an advisory lock: a
+heartbeat that was answered "epoch N is current" is visible to whoever publishes N + 1, so the
+publisher knows every router that may still serve N.
+"""
+
+import json
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import Connection, Engine, delete, exc, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from shardrouter.catalog.connect import answering, not_installed
+from shardrouter.catalog.install import check_schema
+from shardrouter.catalog.records import Fleet, JournalEvent, LiveRouter, Publication, Registration
+from shardrouter.catalog.schema import CHANNEL, fleet, journal, routers, topology
+from shardrouter.errors import CommitInDoubt, SettingsError, StaleEpoch, UnknownShard
+from shardrouter.topology import Epoch, Topology, is_valid_slot_count
+
+FLEET_LOCK: Final = 0x5368_6172_6402  # "Shard" 2: shared by heartbeats, exclusive to publishers
+HISTORY_LIMIT: Final = 20
+
+
+class CatalogStore:
+    """The catalog database. Every method is one short transaction; threads may share a store.
+
+    Every method raises CatalogUnavailable when the database does not answer in time, and
+    SettingsError when no catalog is installed there.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def check(self) -> None:
+        """Raise SettingsError unless the catalog's tables are of this shardrouter's revision."""
+        with answering(), self._engine.connect() as connection:
+            check_schema(connection)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._engine.dispose()
+
+    # The fleet and its topology
+
+    def found(self, slots: int, *, actor: str) -> Fleet:
+        """Make the fleet unless there is one, and return it. Its slot count is for life."""
+        if not is_valid_slot_count(slots):
+            raise SettingsError(
+                f"{slots} slots is not a power of two from 16 to 16384", hint="4096 fits most"
+            )
+        with answering(), self._engine.begin() as connection:
+            made = connection.execute(
+                upsert(fleet).values(slots=slots).on_conflict_do_nothing().returning(fleet.c.id)
+            ).scalar()
+            if made is not None:
+                detail = {"fleet": str(made), "slots": slots}
+                _note(connection, actor, "a new fleet", "fleet_founded", detail)
+            found = _fleet(connection)
+        if found.slots != slots:
+            raise _other_slot_count(found, slots)
+        return found
+
+    def fleet(self) -> Fleet:
+        """Return who the fleet is. Raises SettingsError when none was founded."""
+        with answering(), self._engine.connect() as connection:
+            return _fleet(connection)
+
+    def epoch(self) -> Epoch:
+        """Return the epoch of the newest topology, 0 when there is none."""
+        return self.fleet().epoch
+
+    def find(self) -> Topology | None:
+        """Return the newest topology, or None when none was published yet."""
+        newest = select(topology.c.document).join(fleet, fleet.c.epoch == topology.c.epoch)
+        with answering(), self._engine.connect() as connection:
+            document = connection.scalar(newest)
+        return None if document is None else _read(document)
+
+    def load(self) -> Topology:
+        """Return the newest topology. Raises UnknownShard when the fleet has no shard yet."""
+        found = self.find()
+        if found is None:
+            self.fleet()
+            raise UnknownShard(
+                "the fleet has no shards yet",
+                epoch=0,
+                hint="add the first one: `shardrouter shard add s0 --primary DSN`",
+            )
+        return found
+
+    def load_at(self, epoch: Epoch) -> Topology:
+        """Return the topology of that epoch. Raises UnknownShard when there was none."""
+        with answering(), self._engine.connect() as connection:
+            document = connection.scalar(
+                select(topology.c.document).where(topology.c.epoch == epoch)
+            )
+        if document is None:
+            raise UnknownShard(
+                f"no topology was published at epoch {epoch}",
+                epoch=epoch,
+                hint="list the epochs with `shardrouter topology history`",
+            )
+        return _read(document)
+
+    def history(self, limit: int = HISTORY_LIMIT) -> list[Publication]:
+        """Return who published which epoch, newest first."""
+        columns = topology.c
+        with answering(), self._engine.connect() as connection:
+            rows = connection.execute(
+                select(columns.epoch, columns.published_at, columns.actor, columns.reason)
+                .order_by(columns.epoch.desc())
+                .limit(limit)
+            )
+            return [Publication(Epoch(r.epoch), r.published_at, r.actor, r.reason) for r in rows]
+
+    def publish(self, new: Topology, *, expected: Epoch, actor: str, reason: str) -> None:
+        """Make ``new`` the current topology if ``expected`` still is the current epoch.
+
+        ``new.epoch`` is ``expected + 1``, as ``Topology.next`` gives it. Routers are notified in
+        the same transaction. Raises StaleEpoch when somebody else published first, SettingsError
+        for another slot count than the fleet's, CommitInDoubt when the connection broke during
+        COMMIT and the catalog cannot be asked what became of it.
+        """
+        if new.epoch != expected + 1:
+            raise ValueError(f"epoch {new.epoch} does not follow {expected}")
+        document = json.loads(new.to_json())
+        with answering(), self._engine.connect() as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(FLEET_LOCK)))
+            found = _fleet(connection)
+            if found.slots != new.slots:
+                raise _other_slot_count(found, new.slots)
+            raised = connection.execute(
+                update(fleet).where(fleet.c.epoch == expected).values(epoch=new.epoch)
+            )
+            if raised.rowcount != 1:
+                raise _stale(connection, expected, found.epoch)
+            connection.execute(
+                insert(topology).values(
+                    epoch=new.epoch, document=document, actor=actor, reason=reason
+                )
+            )
+            detail = {"epoch": new.epoch}
+            _note(connection, actor, reason, "topology_published", detail)
+            connection.execute(select(func.pg_notify(CHANNEL, str(new.epoch))))
+            self._commit(connection, new, actor, reason)
+
+    def _commit(self, connection: Connection, new: Topology, actor: str, reason: str) -> None:
+        try:
+            connection.commit()
+        except exc.DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            if not self._was_published(new, actor, reason, error):
+                raise
+
+    def _was_published(self, new: Topology, actor: str, reason: str, error: exc.DBAPIError) -> bool:
+        """Ask again, on another connection, whether a COMMIT that broke took place."""
+        try:
+            with self._engine.connect() as connection:
+                columns = topology.c
+                row = connection.execute(
+                    select(columns.document, columns.actor, columns.reason).where(
+                        columns.epoch == new.epoch
+                    )
+                ).one_or_none()
+        except (exc.DBAPIError, psycopg.Error):
+            raise CommitInDoubt(
+                "the catalog went away while the topology was published",
+                epoch=new.epoch,
+                hint="when it is back, see with `shardrouter topology history` whether the epoch"
+                " is there, and repeat the command if it is not",
+            ) from error
+        return row is not None and (_read(row.document), row.actor, row.reason) == (
+            new,
+            actor,
+            reason,
+        )
+
+    # Routers
+
+    def heartbeat(self, me: Registration, epoch: Epoch, lease_seconds: float) -> Epoch:
+        """Register or renew a router that serves ``epoch`` (0: none yet); return the current one.
+
+        Also prunes the routers whose lease ran out. Raises SettingsError when the catalog holds
+        another fleet than ``me.fleet``.
+        """
+        now = func.clock_timestamp()
+        expires = now + func.make_interval(0, 0, 0, 0, 0, 0, lease_seconds)
+        expired = (
+            select(routers.c.id)
+            .where(routers.c.expires_at < now, routers.c.id != me.id)
+            .with_for_update(skip_locked=True)
+        )
+        row = {"kind": me.kind, "name": me.name, "version": me.version, "epoch": epoch}
+        with answering(), self._engine.begin() as connection:
+            connection.execute(select(func.pg_advisory_xact_lock_shared(FLEET_LOCK)))
+            found = _fleet(connection)
+            if found.id != me.fleet:
+                raise _other_fleet(found.id, me.fleet)
+            connection.execute(delete(routers).where(routers.c.id.in_(expired)))
+            connection.execute(
+                upsert(routers)
+                .values(id=me.id, expires_at=expires, **row)
+                .on_conflict_do_update(
+                    index_elements=[routers.c.id],
+                    set_={"renewed_at": now, "expires_at": expires, **row},
+                )
+            )
+        return found.epoch
+
+    def sign_off(self, router: UUID) -> None:
+        """Forget a router that ends: nobody needs to wait for its lease."""
+        with answering(), self._engine.begin() as connection:
+            connection.execute(delete(routers).where(routers.c.id == router))
+
+    def routers(self) -> list[LiveRouter]:
+        """Return the routers whose lease has not run out, oldest first."""
+        living = (
+            select(routers)
+            .where(routers.c.expires_at >= func.clock_timestamp())
+            .order_by(routers.c.registered_at)
+        )
+        with answering(), self._engine.connect() as connection:
+            return [LiveRouter(**row) for row in connection.execute(living).mappings()]
+
+    # The journal
+
+    def note(self, *, actor: str, reason: str, kind: str, **detail: Any) -> None:
+        """Write one event into the journal."""
+        with answering(), self._engine.begin() as connection:
+            _note(connection, actor, reason, kind, detail)
+
+    def events(self, limit: int = HISTORY_LIMIT) -> list[JournalEvent]:
+        """Return the newest events of the journal, newest first."""
+        columns = journal.c
+        newest = (
+            select(columns.at, columns.actor, columns.reason, columns.kind, columns.detail)
+            .order_by(columns.id.desc())
+            .limit(limit)
+        )
+        with answering(), self._engine.connect() as connection:
+            return [JournalEvent(**row) for row in connection.execute(newest).mappings()]
+
+
+def _fleet(connection: Connection) -> Fleet:
+    row = connection.execute(
+        select(fleet.c.id, fleet.c.slots, fleet.c.epoch, fleet.c.founded_at)
+    ).one_or_none()
+    if row is None:
+        raise not_installed("no fleet was founded")
+    return Fleet(row.id, row.slots, Epoch(row.epoch), row.founded_at)
+
+
+def _read(document: Any) -> Topology:
+    return Topology.from_json(json.dumps(document))
+
+
+def _note(
+    connection: Connection, actor: str, reason: str, kind: str, detail: dict[str, Any]
+) -> None:
+    connection.execute(insert(journal).values(actor=actor, reason=reason, kind=kind, detail=detail))
+
+
+def _stale(connection: Connection, expected: Epoch, current: Epoch) -> StaleEpoch:
+    row = connection.execute(select(topology).where(topology.c.epoch == current)).one_or_none()
+    by = f", published by {row.actor} at {row.published_at:%F %T} ({row.reason})" if row else ""
+    return StaleEpoch(
+        f"the topology is at epoch {current}{by}; this change was based on epoch {expected}",
+        epoch=current,
+        hint=f"see what changed with `shardrouter topology diff {expected} {current}`,"
+        " then run the command again",
+    )
+
+
+def _other_slot_count(found: Fleet, slots: int) -> SettingsError:
+    return SettingsError(
+        f"the fleet has {found.slots} slots for life, not {slots}",
+        epoch=found.epoch,
+        hint="keep the count, or found a new fleet in another catalog database",
+    )
+
+
+def _other_fleet(found: UUID, expected: UUID) -> SettingsError:
+    return SettingsError(
+        f"the catalog now holds fleet {found}, this router belongs to {expected}",
+        hint="catalog.dsn points to another database: mend it and start the router again",
+    )
