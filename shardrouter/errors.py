@@ -25,6 +25,7 @@
     ├─ BackendError               Postgres or the network
     │  ├─ BackendUnreachable      no connection could be made
     │  ├─ PoolTimeout             all connections to a node are in use
+    │  ├─ LockTimeout             a table stayed locked by other transactions
     │  ├─ ReplicaTooStale         no replica is fresh enough and the primary was not allowed
     │  └─ ScatterFailed           some shards answered, others failed
     ├─ CommitError                check the data
@@ -193,6 +194,13 @@ class PoolTimeout(BackendError):
     """All connections to the node are in use."""
 
     sqlstate = "53300"
+    retryable = True
+
+
+class LockTimeout(BackendError):
+    """The table stayed locked by other transactions."""
+
+    sqlstate = "55P03"
     retryable = True
 
 

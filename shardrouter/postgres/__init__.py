@@ -1,15 +1,66 @@
 """Talking to one Postgres node: connections, probes, guards."""
 
 from shardrouter.postgres.backend import POSITION_SQL, AsyncBackend, Backend, read_position
+from shardrouter.postgres.columns import ColumnFacts, TableFacts, key_columns, read_table
+from shardrouter.postgres.guard import (
+    has_foreign_rows,
+    install_guards,
+    sharded_tables,
+    write_guards,
+)
+from shardrouter.postgres.guard_check import GuardReport, GuardState, check_guards
+from shardrouter.postgres.guard_sql import Guard, guard_sql
+from shardrouter.postgres.locks import Patience, Sleep, run_with_locks
+from shardrouter.postgres.prepared import (
+    BranchOutcome,
+    BranchStatus,
+    branch_status,
+    delete_markers,
+    install_markers,
+    is_marked,
+    list_prepared,
+    prepare_branch,
+    settle_branch,
+    xact_status,
+)
 from shardrouter.postgres.probe import REPLAY_SQL, Probe, probe, replay_position
+from shardrouter.postgres.replica_identity import ensure_identity, identity_sql
 
 __all__ = [
     "POSITION_SQL",
     "REPLAY_SQL",
     "AsyncBackend",
     "Backend",
+    "BranchOutcome",
+    "BranchStatus",
+    "ColumnFacts",
+    "Guard",
+    "GuardReport",
+    "GuardState",
+    "Patience",
     "Probe",
+    "Sleep",
+    "TableFacts",
+    "branch_status",
+    "check_guards",
+    "delete_markers",
+    "ensure_identity",
+    "guard_sql",
+    "has_foreign_rows",
+    "identity_sql",
+    "install_guards",
+    "install_markers",
+    "is_marked",
+    "key_columns",
+    "list_prepared",
+    "prepare_branch",
     "probe",
     "read_position",
+    "read_table",
     "replay_position",
+    "run_with_locks",
+    "settle_branch",
+    "sharded_tables",
+    "write_guards",
+    "xact_status",
 ]
