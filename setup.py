@@ -1,13 +1,34 @@
-"""Build the hot modules with Cython where a compiler is; everything else is in pyproject.toml."""
+"""Build the hot modules with Cython where a compiler is; everything else is in pyproject.toml.
+
+SHARDROUTER_PURE=1 builds without them. Why and how: docs/adr/0001-compiled-hot-modules.md.
+"""
 
 import os
+import runpy
 import sys
+from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
-HOT_MODULES = ("shardrouter.topology.hashing",)
+ROOT = Path(__file__).resolve().parent
+# Read as a file: importing the package would need its dependencies, which a build has not.
+HOT_MODULES = runpy.run_path(str(ROOT / "shardrouter" / "build.py"))["HOT_MODULES"]
 PURE = os.environ.get("SHARDROUTER_PURE", "") not in ("", "0")
+
+
+class FreshBuildPy(build_py):
+    """Remove compiled modules of an earlier editable install, which Python would still prefer."""
+
+    def run(self) -> None:
+        if self.editable_mode:
+            for name in HOT_MODULES:
+                module = ROOT.joinpath(*name.split("."))
+                for leftover in module.parent.glob(f"{module.name}.*"):
+                    if leftover.suffix in (".so", ".pyd"):
+                        leftover.unlink()
+        super().run()
 
 
 class OptionalBuildExt(build_ext):
@@ -17,39 +38,37 @@ class OptionalBuildExt(build_ext):
         try:
             super().run()
         except Exception as error:
-            self._warn(error)
+            warn(error)
+            return
+        if not all(os.path.exists(self.get_ext_fullpath(ext.name)) for ext in self.extensions):
+            warn("the C compiler failed, see above")
 
-    def build_extension(self, ext: Extension) -> None:
-        try:
-            super().build_extension(ext)
-        except Exception as error:
-            self._warn(error)
 
-    def _warn(self, error: Exception) -> None:
-        print(  # noqa: T201
-            "WARNING: shardrouter runs as pure Python (same answers, key hashing about 5 times "
-            f"slower): the hot modules could not be compiled: {error}",
-            file=sys.stderr,
-        )
-
-    def copy_extensions_to_source(self) -> None:
-        # An editable install copies what was built; skip what could not be.
-        self.extensions = [
-            e for e in self.extensions if os.path.exists(self.get_ext_fullpath(e.name))
-        ]
-        super().copy_extensions_to_source()
+def warn(reason: object) -> None:
+    print(  # noqa: T201
+        "WARNING: shardrouter will run as pure Python (same answers, key hashing about 10 times "
+        f"slower): the hot modules could not be compiled: {reason}",
+        file=sys.stderr,
+    )
 
 
 def extensions() -> list[Extension]:
     if PURE:
         return []
-    from Cython.Build import cythonize
+    try:
+        from Cython.Build import cythonize
 
-    return cythonize(
-        [Extension(name, [name.replace(".", "/") + ".py"]) for name in HOT_MODULES],
-        language_level=3,
-        build_dir="build",
-    )
+        return cythonize(
+            [
+                Extension(name, [f"{name.replace('.', '/')}.py"], optional=True)
+                for name in HOT_MODULES
+            ],
+            language_level=3,
+            build_dir="build/cython",
+        )
+    except Exception as error:
+        warn(error)
+        return []
 
 
 setup(
@@ -59,5 +78,5 @@ setup(
         "shardrouter.migrations.versions",
     ],
     ext_modules=extensions(),
-    cmdclass={"build_ext": OptionalBuildExt},
+    cmdclass={"build_py": FreshBuildPy, "build_ext": OptionalBuildExt},
 )

@@ -1,6 +1,10 @@
-# C types of hashing.py for Cython; plain Python does not read this file.
+# C types of hashing.py for Cython; plain Python does not read this file. The parameters of a
+# function are typed here and nowhere else: annotation_typing is off in the .py.
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef uint32_t _WORD, _INIT, _INT_A, _INT_B, _INT_C
+cdef uint64_t _ROW, _COMBINE
 
 cpdef Py_ssize_t int_slot(object value, Py_ssize_t slots)
 
@@ -15,6 +19,6 @@ cpdef uint64_t bytes_hash(bytes data)
 @cython.locals(mixed=uint64_t)
 cpdef uint64_t combine_hashes(uint64_t row, uint64_t column)
 
-cdef inline uint32_t _word(bytes data, Py_ssize_t at)
+cdef uint32_t _word(bytes data, Py_ssize_t at)
 
-cdef inline uint64_t _final(uint32_t a, uint32_t b, uint32_t c)
+cdef uint64_t _final(uint64_t a, uint64_t b, uint64_t c)
