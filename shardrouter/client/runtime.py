@@ -26,6 +26,9 @@ class Runtime(Protocol):
     def fan_out(self, calls: Sequence[Callable[[], T]]) -> list[T | Exception]:
         """Run the calls side by side; return each one's value or exception, in order."""
 
+    def run_blocking(self, call: Callable[[], T]) -> T:
+        """Run a call that truly blocks, such as a question to the catalog."""
+
     def close(self) -> None:
         """Release what the runtime holds."""
 
@@ -45,6 +48,9 @@ class ThreadRuntime:
         # Each thread gets a copy of the context, so that commits join the caller's token scope.
         futures = [self._pool.submit(copy_context().run, _outcome, call) for call in calls]
         return [future.result() for future in futures]
+
+    def run_blocking(self, call: Callable[[], T]) -> T:
+        return call()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -70,6 +76,9 @@ class GreenletRuntime:
                 return await greenlet_spawn(_outcome, call)
 
         return await asyncio.gather(*(one(call) for call in calls))
+
+    def run_blocking(self, call: Callable[[], T]) -> T:
+        return await_only(asyncio.to_thread(call))
 
     def close(self) -> None:
         return None
