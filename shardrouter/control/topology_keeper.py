@@ -1,0 +1,245 @@
+"""Keep this process's topology current, and stop trusting it when the catalog is silent too long.
+
+The lease is extended only by a heartbeat that was answered "the epoch you serve is current", and
+counts from before that heartbeat was sent: so it ends here before it ends in the catalog.
+Invariants: the epoch never goes backwards; a topology is served before it is acknowledged, never
+the other way round.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Final
+from uuid import UUID, uuid4
+
+from shardrouter.catalog import CatalogStore, Registration
+from shardrouter.config import CatalogSettings
+from shardrouter.control.catalog_listener import listen_for_changes
+from shardrouter.control.lease import LeaseClock, lease_clock
+from shardrouter.control.tasks import call_safely, spawn
+from shardrouter.errors import (
+    CatalogUnavailable,
+    LeaseExpired,
+    ShardRouterError,
+    TopologyError,
+)
+from shardrouter.topology import Epoch, Topology
+
+logger = logging.getLogger(__name__)
+
+HEARTBEATS_A_LEASE: Final = 3  # one may fail, and be repeated, before the lease ends
+RETRIES_A_LEASE: Final = 10
+MIN_PAUSE_SECONDS: Final = 0.02  # between two questions, however many ask for one
+MAX_ROUNDS: Final = 5  # of load and acknowledge, while others publish
+SIGN_OFF_SECONDS: Final = 2.0
+
+OnChange = Callable[[Topology], None]
+
+
+class TopologyKeeper:
+    """Holds the current topology. ``start`` and ``run`` belong to one event loop.
+
+    ``current``, ``request_refresh``, ``refresh`` and ``on_change`` may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        store: CatalogStore,
+        settings: CatalogSettings,
+        *,
+        kind: str = "library",
+        clock: LeaseClock = lease_clock,
+        new_id: Callable[[], UUID] = uuid4,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._kind = kind
+        self._clock = clock
+        self._new_id = new_id
+        self._topology: Topology | None = None
+        self._lease_deadline = float("-inf")
+        self._heartbeat_due = float("-inf")
+        self._me: Registration | None = None
+        self._problem = "the router was not started"
+        self._watchers: list[OnChange] = []
+        self._waiters: list[Future[None]] = []
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def current(self) -> Topology:
+        """Return the topology to route by. Raises LeaseExpired."""
+        # Race: the deadline is read before the topology, and written after it.
+        if self._clock() < self._lease_deadline:
+            return self._topology  # type: ignore[return-value]
+        raise self._expired()
+
+    def request_refresh(self) -> None:
+        """Ask for the newest topology soon; do not wait."""
+        self._tell_loop(self._wake.set)
+
+    def refresh(self, timeout_seconds: float) -> Topology:
+        """Ask the catalog now, wait for its answer at most so long, return the topology then.
+
+        Blocks: not for the keeper's own event loop. Raises LeaseExpired.
+        """
+        done: Future[None] = Future()
+        if self._tell_loop(self._add_waiter, done):
+            with suppress(TimeoutError):
+                done.result(timeout_seconds)
+        return self.current()
+
+    def on_change(self, callback: OnChange) -> None:
+        """Have ``callback(topology)`` called on the keeper's loop after each change."""
+        self._watchers.append(callback)
+
+    async def start(self) -> Topology:
+        """Load the topology, register this router, and return the topology.
+
+        Raises CatalogUnavailable, SettingsError (no catalog there, or of another version),
+        UnknownShard when the fleet has no shards yet.
+        """
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._store.check)
+        fleet = await asyncio.to_thread(self._store.fleet)
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        self._me = Registration(self._new_id(), fleet.id, self._kind, name, version("shardrouter"))
+        await self._load()
+        await self._catch_up()
+        self._problem = ""
+        return self.current()
+
+    async def run(self) -> None:
+        """Watch the catalog until cancelled; then sign off. ``start`` comes first."""
+        listener = None
+        if self._settings.listen:
+            listener = spawn(
+                listen_for_changes(self._settings, self._wake.set), name="catalog listener"
+            )
+        try:
+            while True:
+                self._wake.clear()
+                waiters, self._waiters = self._waiters, []
+                await self._try_to_catch_up()
+                _answer(waiters)
+                await asyncio.sleep(MIN_PAUSE_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause()):
+                        await self._wake.wait()
+        except asyncio.CancelledError:
+            await self._sign_off()
+            raise
+        finally:
+            if listener is not None:
+                listener.cancel()
+            _answer(self._waiters)
+
+    async def _try_to_catch_up(self) -> None:
+        try:
+            await self._catch_up()
+        except ShardRouterError as error:
+            if error.message != self._problem:
+                level = logging.WARNING if isinstance(error, CatalogUnavailable) else logging.ERROR
+                logger.log(level, "catalog_trouble epoch=%d %s", self._epoch, error)
+            self._problem = error.message
+            return
+        if self._problem:
+            logger.info("catalog_answers epoch=%d", self._epoch)
+        self._problem = ""
+
+    async def _catch_up(self) -> None:
+        """Take the newest topology if there is one; send the heartbeat if it is due."""
+        if self._clock() < self._heartbeat_due:
+            current = await asyncio.to_thread(self._store.epoch)
+            if current == self._epoch:
+                return
+            await self._take(current)
+        assert self._me is not None
+        lease_seconds = self._settings.lease_seconds
+        for _ in range(MAX_ROUNDS):
+            sent_at = self._clock()
+            current = await asyncio.to_thread(
+                self._store.heartbeat, self._me, self._epoch, lease_seconds
+            )
+            if current == self._epoch:
+                self._lease_deadline = sent_at + lease_seconds
+                self._heartbeat_due = sent_at + lease_seconds / HEARTBEATS_A_LEASE
+                return
+            await self._take(current)
+
+    async def _take(self, current: Epoch) -> None:
+        if current < self._epoch:
+            raise self._went_back(current)
+        await self._load()
+
+    async def _load(self) -> None:
+        new = await asyncio.to_thread(self._store.load)
+        if new.epoch < self._epoch:
+            raise self._went_back(new.epoch)
+        if new.epoch == self._epoch:
+            return
+        logger.info("topology_taken epoch=%d before=%d", new.epoch, self._epoch)
+        self._topology = new
+        for watcher in self._watchers:
+            call_safely(watcher, new, name="topology watcher")
+
+    @property
+    def _epoch(self) -> Epoch:
+        return Epoch(0) if self._topology is None else self._topology.epoch
+
+    def _pause(self) -> float:
+        """Seconds until the next question: the poll, or a heartbeat that is due or failed."""
+        until_heartbeat = self._heartbeat_due - self._clock()
+        if until_heartbeat <= 0:
+            until_heartbeat = self._settings.lease_seconds / RETRIES_A_LEASE
+        return min(self._settings.poll_seconds, until_heartbeat)
+
+    async def _sign_off(self) -> None:
+        # First stop serving, then say so: whoever publishes next does not wait for us.
+        self._lease_deadline = float("-inf")
+        self._problem = "the router was closed"
+        if self._me is None:
+            return
+        with suppress(ShardRouterError, TimeoutError):
+            async with asyncio.timeout(SIGN_OFF_SECONDS):
+                await asyncio.to_thread(self._store.sign_off, self._me.id)
+
+    def _tell_loop(self, call: Callable[..., object], *args: object) -> bool:
+        if self._loop is None:
+            return False
+        try:
+            self._loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:  # the loop was closed with its router
+            return False
+        return True
+
+    def _add_waiter(self, done: Future[None]) -> None:
+        self._waiters.append(done)
+        self._wake.set()
+
+    def _went_back(self, current: Epoch) -> TopologyError:
+        return TopologyError(
+            f"the catalog is at epoch {current} although {self._epoch} was published:"
+            " it was restored from an older copy",
+            epoch=self._epoch,
+            hint=f"publish the newest topology again until the epoch is past {self._epoch}, or"
+            " start every router again to accept the older one",
+        )
+
+    def _expired(self) -> LeaseExpired:
+        why = self._problem or "this process did not run for that long"
+        return LeaseExpired(
+            f"the lease of {self._settings.lease_seconds:g} s on the topology is over: {why}",
+            epoch=self._epoch,
+            hint="the router goes on by itself when the catalog confirms its topology;"
+            " check the catalog with `shardrouter topology show`",
+        )
+
+
+def _answer(waiters: list[Future[None]]) -> None:
+    for waiter in waiters:
+        waiter.set_result(None)
