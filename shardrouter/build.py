@@ -38,8 +38,13 @@ class _SourceOnlyFinder:
 
 def force_pure_if_asked() -> None:
     """Honour ``SHARDROUTER_PURE=1``. Called once, before any hot module is imported."""
-    if os.environ.get("SHARDROUTER_PURE", "") not in ("", "0"):
+    if is_pure_asked():
         sys.meta_path.insert(0, _SourceOnlyFinder)
+
+
+def is_pure_asked() -> bool:
+    """True when ``SHARDROUTER_PURE`` asks for plain Python."""
+    return os.environ.get("SHARDROUTER_PURE", "") not in ("", "0")
 
 
 def is_compiled() -> bool:
@@ -49,7 +54,14 @@ def is_compiled() -> bool:
 
 
 def describe() -> str:
-    """One line for ``--version``, logs and the pytest header."""
-    return (
-        f"shardrouter {version('shardrouter')} ({'compiled' if is_compiled() else 'pure Python'})"
-    )
+    """One line for ``--version``, logs and the pytest header.
+
+    pip hides the warning of a build without compiler, so this line says it again.
+    """
+    if is_compiled():
+        kind = "compiled"
+    elif is_pure_asked():
+        kind = "pure Python, as SHARDROUTER_PURE asks"
+    else:
+        kind = "pure Python: no C compiler or Python headers at install, key hashing is slower"
+    return f"shardrouter {version('shardrouter')} ({kind})"
