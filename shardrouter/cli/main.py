@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from shardrouter.build import describe
+from shardrouter.cli import fleet
 from shardrouter.cli.output import run_app, say
 
 app = typer.Typer(
@@ -31,6 +32,10 @@ def options(
     ] = False,
 ) -> None:
     """Sharding and replication for stock PostgreSQL."""
+
+
+for command in (fleet.up, fleet.down, fleet.status, fleet.psql):
+    app.command(rich_help_panel="Local fleet")(command)
 
 
 def run() -> None:

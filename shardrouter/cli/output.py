@@ -36,7 +36,8 @@ DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="show what would change, change nothing")
 ]
 
-stdout: Final = Console(soft_wrap=True, highlight=False)
+MAX_WIDTH: Final = 1000  # columns: the terminal wraps; folded cells could not be copied
+stdout: Final = Console(soft_wrap=True, highlight=False, width=MAX_WIDTH)
 stderr: Final = Console(stderr=True, soft_wrap=True, highlight=False)
 
 

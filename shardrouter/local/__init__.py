@@ -3,12 +3,16 @@
 from shardrouter.local.binaries import Binaries, describe_binaries, find_binaries
 from shardrouter.local.fleet import LocalFleet
 from shardrouter.local.server import LocalServer, StopMode
+from shardrouter.local.status import ServerCondition, ServerStatus, fleet_status
 
 __all__ = [
     "Binaries",
     "LocalFleet",
     "LocalServer",
+    "ServerCondition",
+    "ServerStatus",
     "StopMode",
     "describe_binaries",
     "find_binaries",
+    "fleet_status",
 ]

@@ -3,7 +3,7 @@
 import os
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from shutil import disk_usage
@@ -12,17 +12,22 @@ from typing import Final, Self
 from shardrouter.errors import FleetError
 from shardrouter.local.binaries import Binaries, find_binaries
 from shardrouter.local.guard import Guard
+from shardrouter.local.leftovers import (
+    check_only_ours,
+    check_vacant,
+    remove_fleet,
+    remove_leftovers,
+)
 from shardrouter.local.os_user import OsUser
 from shardrouter.local.parallel import Job, run_jobs
-from shardrouter.local.place import choose_place, make_place, prepare_data, remove_place
+from shardrouter.local.place import check_maker, choose_place, make_place, prepare_data
 from shardrouter.local.ports import free_ports
 from shardrouter.local.server import LOGS, LocalServer, StopMode
 from shardrouter.local.state import (
-    LOCK_FILE,
     MARKER_FILE,
-    STATE_FILE,
     FleetState,
     ServerState,
+    fleet_errors,
     locked,
     read_marker,
     write_marker,
@@ -68,6 +73,7 @@ class LocalFleet:
         self.binaries = binaries
         self._user = user
         self._guard: Guard | None = None
+        self._is_attached = False
         self._servers: dict[str, LocalServer] = {}
         for item in state.servers:
             self._add(item)
@@ -130,18 +136,21 @@ class LocalFleet:
     ) -> Self:
         _check_size(shards, replicas)
         data = data.resolve()
-        prepare_data(data)
-        guard = Guard(data, destroys=temporary) if attached else None
-        try:
+        with fleet_errors(data):
+            prepare_data(data)
+            check_only_ours(data)  # before a lock file is left in somebody else's directory
             with locked(data):
-                _discard(data)
-                _check_vacant(data)
-                fleet = cls._make(data, shards, replicas, fsync, report)
-        except BaseException:
-            if guard is not None:
-                guard.release()
-            raise
+                remove_leftovers(data)
+                check_vacant(data)
+                guard = Guard(data, destroys=temporary) if attached else None
+                try:
+                    fleet = cls._make(data, shards, replicas, fsync, report)
+                except BaseException:
+                    if guard is not None:
+                        guard.release()
+                    raise
         fleet._guard = guard
+        fleet._is_attached = attached and not temporary
         return fleet
 
     @classmethod
@@ -162,7 +171,7 @@ class LocalFleet:
             fleet._wait_streaming()
             fleet._write_state()
         except BaseException:
-            _discard(data)
+            remove_leftovers(data)
             raise
         (data / MARKER_FILE).unlink()
         return fleet
@@ -176,13 +185,15 @@ class LocalFleet:
         data = data.resolve()
         state = FleetState.read(data) if data.is_dir() else None
         if state is None:
+            what = "only a half-made" if read_marker(data) else "no"
             raise FleetError(
-                f"there is no local fleet in {data}",
+                f"there is {what} local fleet in {data}",
                 hint="make one with `shardrouter up`, or name its directory with --data",
             )
-        user = OsUser.owning(state.place / LOGS)
+        check_maker(data, state.place)
+        user = OsUser.of_uid((state.place / LOGS).stat().st_uid)
         fleet = cls(data, state, _binaries_of(state, user), user)
-        fleet._guard = Guard(data, destroys=False) if attached else None
+        fleet._is_attached = attached
         return fleet
 
     @classmethod
@@ -192,10 +203,15 @@ class LocalFleet:
         Returns whether there was anything. Raises FleetError when a process does not end.
         """
         data = data.resolve()
-        if not data.is_dir():
+        if not data.is_dir() or not (cls.exists(data) or read_marker(data)):
             return False
-        with locked(data):
-            return _discard(data, finished=finished)
+        with fleet_errors(data), locked(data):
+            return remove_fleet(data) if finished else remove_leftovers(data)
+
+    @classmethod
+    def exists(cls, data: Path) -> bool:
+        """True when the directory holds a finished fleet, running or not."""
+        return data.is_dir() and FleetState.read(data) is not None
 
     @property
     def catalog(self) -> LocalServer:
@@ -220,25 +236,39 @@ class LocalFleet:
             )
         return self._servers[node_id]
 
+    def primary(self, shard_id: str) -> LocalServer:
+        """Return the server that was made as the primary of a shard. Raises FleetError."""
+        found = {str(server.shard_id): server for server in self.nodes if server.primary is None}
+        if shard_id not in found:
+            raise FleetError(f"there is no shard {shard_id!r}", hint=f"shards: {', '.join(found)}")
+        return found[shard_id]
+
     def is_running(self) -> bool:
         """True when every server runs."""
         return all(server.is_running() for server in self.servers)
 
     def start(self) -> None:
         """Start what does not run and wait until the replicas follow. Raises FleetError."""
-        with locked(self.data):
+        if self._is_attached and self._guard is None:
+            self._guard = Guard(self.data, destroys=False)
+        with fleet_errors(self.data), locked(self.data):
             run_jobs([self._starting(server) for server in self._primaries()])
             self._wait_streaming()
             self._write_state()  # a port may have changed
 
     def stop(self, mode: StopMode = StopMode.FAST) -> None:
         """Stop every server; the data stay. Raises FleetError when a process does not end."""
-        with locked(self.data):
+        with fleet_errors(self.data), locked(self.data):
             run_jobs([[partial(server.stop, mode)] for server in self.servers])
+        if self._is_attached:
+            self._release_guard()
 
     def destroy(self) -> None:
         """Stop every server and delete all data. Raises FleetError when a process does not end."""
         self.discard(self.data, finished=True)
+        self._release_guard()
+
+    def _release_guard(self) -> None:
         if self._guard is not None:
             self._guard.release()
             self._guard = None
@@ -298,46 +328,6 @@ def _binaries_of(state: FleetState, user: OsUser) -> Binaries:
     """The programs the fleet was made with, or others of the same major version."""
     copied = state.place / _COPIED_BINARIES
     return find_binaries(user, copied, major=state.major, first=state.binaries)
-
-
-def _discard(data: Path, *, finished: bool = False) -> bool:
-    """Crash: the marker stays until all is gone, so that the next command goes on here."""
-    state = FleetState.read(data)
-    place = read_marker(data)
-    if state is not None and finished:
-        place = state.place
-        write_marker(data, place)
-        (data / STATE_FILE).unlink()
-    elif state is not None:  # it was finished, only its marker was left
-        (data / MARKER_FILE).unlink(missing_ok=True)
-        return False
-    if place is not None:
-        remove_place(data, place)
-        (data / MARKER_FILE).unlink()
-    if finished:
-        (data / LOCK_FILE).unlink(missing_ok=True)
-        _remove_if_empty(data)
-    return place is not None
-
-
-def _remove_if_empty(data: Path) -> None:
-    if not any(data.iterdir()):
-        data.rmdir()
-
-
-def _check_vacant(data: Path) -> None:
-    if (data / STATE_FILE).exists():
-        raise FleetError(
-            f"{data} holds a local fleet already",
-            hint="start it with `shardrouter up`, or remove it with "
-            "`shardrouter down --destroy --yes`",
-        )
-    strangers: Sequence[str] = sorted(set(os.listdir(data)) - {LOCK_FILE})
-    if strangers:
-        raise FleetError(
-            f"{data} is not empty: it holds {', '.join(strangers[:3])}",
-            hint="name an empty or a new directory with --data",
-        )
 
 
 def _check_size(shards: int, replicas: int) -> None:

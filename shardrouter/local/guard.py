@@ -51,8 +51,6 @@ def end_fleet(data: str, destroys: bool) -> None:
     from shardrouter.local.fleet import LocalFleet
     from shardrouter.local.server import StopMode
 
-    if destroys:
-        LocalFleet.discard(Path(data), finished=True)
-    else:
-        LocalFleet.discard(Path(data))
+    was_half_made = LocalFleet.discard(Path(data), finished=destroys)
+    if not destroys and not was_half_made:
         LocalFleet.open(Path(data)).stop(StopMode.IMMEDIATE)

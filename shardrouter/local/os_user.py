@@ -58,17 +58,6 @@ class OsUser:
             ) from None
         return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
-    @classmethod
-    def owning(cls, directory: Path) -> Self:
-        """Return the user of an existing fleet. Raises FleetError when we may not act as it."""
-        user = cls.of_uid(directory.stat().st_uid)
-        if os.geteuid() not in (0, user.uid):
-            raise FleetError(
-                f"the fleet in {directory} belongs to user {user.name}",
-                hint=f"run the command as {user.name}, or choose another --data directory",
-            )
-        return user
-
     def run(
         self, command: Sequence[str | Path], timeout_seconds: float, text: str = ""
     ) -> subprocess.CompletedProcess[str]:

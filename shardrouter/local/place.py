@@ -53,6 +53,21 @@ def make_place(place: Path, user: OsUser) -> None:
     user.make_directory(place / LOGS)
 
 
+def check_maker(data: Path, place: Path) -> None:
+    """Raise FleetError unless the place is there and we are the user who made it."""
+    if not place.is_dir():
+        raise FleetError(
+            f"the data of the fleet in {data} are gone: there is no {place}",
+            hint="start anew with `shardrouter down --destroy --yes` and `shardrouter up`",
+        )
+    maker = place.stat().st_uid
+    if maker != os.geteuid():
+        raise FleetError(
+            f"the fleet in {data} was made by {OsUser.of_uid(maker).name}",
+            hint="run the command as that user, or make a fleet of your own with --data",
+        )
+
+
 def remove_place(data: Path, place: Path) -> None:
     """Stop whatever works in the place and delete it; no effect when it is gone.
 

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+import psycopg
+
 from shardrouter.errors import FleetError
 from shardrouter.local.processes import POLL_SECONDS
 from shardrouter.topology import NodeId, Role, ShardId
@@ -23,6 +25,7 @@ STATE_FILE: Final = "fleet.json"
 MARKER_FILE: Final = "fleet.making.json"
 LOCK_FILE: Final = "lock"
 LOCK_TIMEOUT_SECONDS: Final = 60.0  # longer than a start takes on an overloaded machine
+HALF_WRITTEN: Final = ("fleet.part", "fleet.making.part")
 FORMAT: Final = 1
 
 
@@ -97,6 +100,24 @@ def read_marker(data: Path) -> Path | None:
         return Path(json.loads((data / MARKER_FILE).read_text())["place"])
     except FileNotFoundError:
         return None
+
+
+@contextmanager
+def fleet_errors(data: Path) -> Iterator[None]:
+    """Turn what the system, or a server, says into FleetError."""
+    try:
+        yield
+    except OSError as error:
+        raise FleetError(
+            f"the local fleet in {data} failed: {error}",
+            hint="is there room on the disk (`df -h`), and may you write there? "
+            "If not, name another directory with --data",
+        ) from error
+    except psycopg.Error as error:
+        raise FleetError(
+            f"a server of the local fleet in {data} failed: {str(error).strip()}",
+            hint=f"look at `shardrouter status`, and at the logs below {data}",
+        ) from error
 
 
 @contextmanager
