@@ -7,7 +7,7 @@ from typing import Any
 from shardrouter.client.causal import causal_scope, current_scope
 from shardrouter.client.core import RouterCore, Watcher
 from shardrouter.client.pin import pinned
-from shardrouter.routing import Token
+from shardrouter.routing import FleetView, Token
 from shardrouter.topology import Shard, Slot, Topology, key_slot
 
 
@@ -22,6 +22,11 @@ class RouterFace:
     def topology(self) -> Topology:
         """The current topology. Raises LeaseExpired."""
         return self._core.topology
+
+    @property
+    def fleet_view(self) -> FleetView:
+        """What the monitor saw of each node last: role, position, lag, or why it is down."""
+        return self._core.background.monitor.view
 
     def slot_of(self, key: Any) -> Slot:
         """Return the slot of a key. Raises ShardKeyMissing, ShardKeyInvalid."""

@@ -1,14 +1,18 @@
 """Put a router together: settings, background loops, pools. Only here are they composed."""
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from shardrouter.catalog import catalog_engine, found_fleet
 from shardrouter.client.core import RouterCore
 from shardrouter.client.pools import EngineFactory
 from shardrouter.client.runtime import Runtime
 from shardrouter.config import Settings, load_settings
 from shardrouter.control import Background
+
+if TYPE_CHECKING:
+    from shardrouter.local import LocalFleet
 
 MakeRuntime = Callable[[int], Runtime]
 
@@ -22,16 +26,24 @@ def open_embedded(
     shards: int, replicas: int, make_runtime: MakeRuntime, make_engine: EngineFactory
 ) -> RouterCore:
     """Return a core on a fleet of its own, which is destroyed when the core is closed."""
-    from shardrouter.local import embedded_fleet  # only this door needs the local fleet
+    from shardrouter.local import LocalFleet  # only this door needs the local fleet
 
-    data = Path(tempfile.mkdtemp(prefix="shardrouter-"))
-    fleet = embedded_fleet(data, shards=shards, replicas=replicas)
+    fleet = LocalFleet.temporary(shards=shards, replicas=replicas)
     try:
-        settings = load_settings(None, catalog={"dsn": fleet.catalog.dsn("catalog")})
+        _found(fleet)
+        settings = load_settings(None, catalog={"dsn": fleet.catalog.dsn()})
         return _compose(settings, make_runtime, make_engine, on_close=fleet.destroy)
     except BaseException:
         fleet.destroy()
         raise
+
+
+def _found(fleet: "LocalFleet") -> None:
+    engine = catalog_engine(fleet.catalog.dsn())
+    try:
+        found_fleet(engine, fleet.topology(), actor="embedded")
+    finally:
+        engine.dispose()
 
 
 def _compose(

@@ -1,15 +1,16 @@
-"""Loops that carry decisions out: the topology keeper, the monitor, the resolver."""
+"""Loops and procedures that carry decisions out."""
 
-from shardrouter.control.lease import LeaseClock, lease_clock
+from shardrouter.control.background import Background
+from shardrouter.control.monitor import Monitor
 from shardrouter.control.tasks import spawn, supervised
 from shardrouter.control.thread import ControlThread
 from shardrouter.control.topology_keeper import TopologyKeeper
 
 __all__ = [
+    "Background",
     "ControlThread",
-    "LeaseClock",
+    "Monitor",
     "TopologyKeeper",
-    "lease_clock",
     "spawn",
     "supervised",
 ]

@@ -2,6 +2,7 @@
 
 from shardrouter.postgres.backend import POSITION_SQL, AsyncBackend, Backend, read_position
 from shardrouter.postgres.columns import ColumnFacts, TableFacts, key_columns, read_table
+from shardrouter.postgres.direct import direct_connection
 from shardrouter.postgres.guard import (
     has_foreign_rows,
     install_guards,
@@ -44,6 +45,7 @@ __all__ = [
     "branch_status",
     "check_guards",
     "delete_markers",
+    "direct_connection",
     "ensure_identity",
     "guard_sql",
     "has_foreign_rows",

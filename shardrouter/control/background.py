@@ -1,0 +1,111 @@
+"""All background loops of one process, started and stopped together."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy import Connection, Engine
+
+from shardrouter.catalog import CatalogStore, TransactionJournal, catalog_engine
+from shardrouter.config import Settings
+from shardrouter.control.in_doubt import resolve_once
+from shardrouter.control.monitor import Monitor
+from shardrouter.control.thread import ControlThread
+from shardrouter.control.topology_keeper import TopologyKeeper
+from shardrouter.errors import LeaseExpired
+from shardrouter.postgres import direct_connection
+from shardrouter.routing import writable_node
+from shardrouter.topology import ShardId
+
+SWEEP_EVERY: Final = 12  # resolver rounds between two searches of the shards for strays
+FIRST_LOOK_SECONDS: Final = 0.01  # pauses while the monitor's first round is awaited
+
+
+class Background:
+    """Topology keeper, monitor, in-doubt resolver and what else must be done now and then."""
+
+    def __init__(self, settings: Settings, kind: str = "library") -> None:
+        self._settings = settings
+        self.catalog: Engine = catalog_engine(
+            settings.catalog.dsn, settings.catalog.connect_timeout_seconds
+        )
+        self.store = CatalogStore(self.catalog)
+        self.keeper = TopologyKeeper(self.store, settings.catalog, kind=kind)
+        self.monitor = Monitor(settings.monitor, self.keeper)
+        self._thread = ControlThread()
+
+    def start(self) -> None:
+        """Load the topology, start the loops, let the monitor look at every node once.
+
+        Raises CatalogUnavailable, SettingsError, UnknownShard.
+        """
+        self._thread.start()
+        try:
+            self._thread.call(self.keeper.start())
+            self._thread.keep(self.keeper.run, name="topology keeper")
+            self._thread.keep(self.monitor.run, name="monitor")
+            transaction = self._settings.transaction
+            resolver = _Resolver(self)
+            self.every(transaction.resolve_every_seconds, resolver.run_once, name="resolver")
+            self._await_first_look()
+        except BaseException:
+            self.stop()
+            raise
+
+    def every(self, seconds: float, call: Callable[[], object], *, name: str) -> None:
+        """Run a blocking call now and then, in a thread of its own, until ``stop``."""
+
+        async def loop() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                await asyncio.to_thread(call)
+
+        self._thread.keep(loop, name=name)
+
+    def stop(self) -> None:
+        """Stop the loops, give the lease back, close the catalog's connections."""
+        self._thread.stop()
+        self.store.close()
+
+    @contextmanager
+    def connect_primary(self, shard_id: ShardId) -> Iterator[Connection]:
+        """Open a connection of its own to the node that takes the shard's writes."""
+        topology = self.keeper.current()
+        shard = topology.shard(shard_id)
+        node = writable_node(shard, self.monitor.view, topology.epoch)
+        timeout = self._settings.pool.connect_timeout_seconds
+        with direct_connection(shard, node, timeout, "shardrouter-resolver") as connection:
+            yield connection
+
+    def _await_first_look(self) -> None:
+        """Without it the first reads would all go to the primaries."""
+        deadline = time.monotonic() + self._settings.monitor.timeout_ms / 1000
+        topology = self.keeper.current()
+        while not self.monitor.has_seen_all(topology) and time.monotonic() < deadline:
+            time.sleep(FIRST_LOOK_SECONDS)
+
+
+class _Resolver:
+    """Finishes what crashed transactions left, see in_doubt; now and then searches for strays."""
+
+    def __init__(self, background: Background) -> None:
+        self._background = background
+        self._journal = TransactionJournal(background.catalog)
+        self._round = 0
+
+    def run_once(self) -> None:
+        background = self._background
+        try:
+            topology = background.keeper.current()
+        except LeaseExpired:
+            return  # the journal is in the catalog, which does not answer
+        is_sweep = self._round % SWEEP_EVERY == 0
+        self._round += 1
+        resolve_once(
+            self._journal,
+            background.connect_primary,
+            background._settings.transaction.presume_abort_after_seconds,
+            sweep=[shard.id for shard in topology.shards] if is_sweep else (),
+        )
