@@ -8,7 +8,14 @@ from shardrouter.config.section import Section
 
 
 class TransactionSettings(Section):
-    """How transactions that a crash left are finished."""
+    """How long transactions over several shards wait, and how what a crash left is finished."""
+
+    lock_timeout_ms: Annotated[int, Field(ge=1, le=3_600_000)] = 10_000
+    """How long one of their statements waits for a lock. No server sees a deadlock that runs over
+    two shards: this ends it."""
+
+    timeout_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 60.0
+    """A transaction that has been open for longer is rolled back instead of committed."""
 
     resolve_every_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 5.0
     """How often this process looks for transactions in doubt."""

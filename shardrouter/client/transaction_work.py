@@ -1,0 +1,245 @@
+"""What happens inside ``router.transaction``, for both routers.
+
+Keys on one shard share a connection and a database transaction, but each key has a session of
+its own that only takes rows of its slot. Shards are enlisted when they are first used.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from sqlalchemy import Connection, RootTransaction, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from shardrouter.client.branch import Branch, first_line, rollback_all
+from shardrouter.client.commit import Committer
+from shardrouter.client.pin import check_pin
+from shardrouter.client.reference_writes import ReferenceSession, Repeater
+from shardrouter.client.session import ShardSession
+from shardrouter.client.unit import Checkouts, UnitOfWork, release
+from shardrouter.config import TransactionSettings
+from shardrouter.errors import RoutingError, ShardKeyMissing, TransactionAborted
+from shardrouter.topology import Shard, ShardId, Slot, Topology, key_slot
+
+logger = logging.getLogger(__name__)
+
+_SET_LOCK_TIMEOUT: Final = text("SELECT pg_catalog.set_config('lock_timeout', :wait, true)")
+
+
+class Core(Checkouts, Protocol):
+    """What a transaction needs of the routing core."""
+
+    @property
+    def topology(self) -> Topology:
+        """The current topology. Raises LeaseExpired, RouterClosed."""
+
+
+class KeyUnit(UnitOfWork):
+    """The unit of one key. The transaction owns its connection and gives it back."""
+
+    __slots__ = ("_enlist",)
+
+    def __init__(
+        self,
+        core: Checkouts,
+        shard: Shard,
+        slot: Slot,
+        slots: int,
+        enlist: Callable[[Shard], Connection],
+    ) -> None:
+        super().__init__(core, shard, slot, slots, None)
+        self._enlist = enlist
+
+    def connection(self) -> Connection:
+        return self._enlist(self.shard)
+
+    def release(self) -> None:
+        pass
+
+
+class KeySession(ShardSession):
+    """The session of one key. The transaction commits; the session alone cannot."""
+
+    def __init__(self, bind: None = None, *, unit: UnitOfWork, **options: Any) -> None:
+        super().__init__(unit=unit, join_transaction_mode="rollback_only", **options)
+
+    def commit(self) -> None:
+        """Refuse: half a transaction cannot be committed."""
+        raise _commit_refused()
+
+
+class AllShardsSession(ReferenceSession):
+    """The session of all shards, ``tx.reference``. The transaction commits, the session cannot."""
+
+    def commit(self) -> None:
+        """Refuse: half a transaction cannot be committed."""
+        raise _commit_refused()
+
+
+class TransactionWork:
+    """The state of one running transaction, for both routers. Not shared between threads."""
+
+    def __init__(
+        self,
+        core: Core,
+        committer: Committer,
+        settings: TransactionSettings,
+        keys: Sequence[Any],
+        reference: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not keys and not reference:
+            raise ShardKeyMissing(
+                "a transaction needs to know what it is about",
+                hint="router.transaction(keys=[a, b]), or reference=True for reference tables",
+            )
+        self._core = core
+        self._committer = committer
+        self._settings = settings
+        self._clock = clock
+        self._deadline = clock() + settings.timeout_seconds
+        self._topology = core.topology
+        self._is_reference = reference
+        self._branches: dict[ShardId, tuple[Branch, RootTransaction]] = {}
+        self._sessions: list[Session] = []
+        self._repeater: Repeater | None = None
+        self._is_over = False
+        self.id: UUID | None = None
+        """Of the journal's entry, after a commit on several shards."""
+
+        self.pending: tuple[ShardId, ...] = ()
+        """After the commit: shards that did not answer any more. Their part is committed too and
+        appears as soon as they can be reached."""
+
+        for key in keys:
+            check_pin(("key", key))
+        if reference:
+            check_pin(("shard", "all of them"))
+
+    # Sessions
+
+    def unit_of(self, key: Any) -> KeyUnit:
+        """Return the unit of a key's session. Raises ShardKeyMissing, ShardKeyInvalid."""
+        slot = key_slot(key, self._topology.slots)
+        shard = self._topology.owner(slot)
+        return KeyUnit(self._core, shard, slot, self._topology.slots, self._enlist)
+
+    def add_session(self, session: Session) -> None:
+        """Take over a session's fate: it is flushed before the commit and closed at the end."""
+        self._sessions.append(session)
+
+    def connect_all(self) -> Connection:
+        """Enlist every shard, in the order all transactions use; return the first's connection."""
+        if not self._is_reference:
+            raise RoutingError(
+                "this transaction is not over all shards",
+                hint="open it with router.transaction(reference=True)",
+            )
+        if self._repeater is None:
+            for shard in sorted(self._topology.shards, key=lambda shard: shard.id):
+                self._enlist(shard)
+            first, *others = sorted(
+                (branch for branch, _ in self._branches.values()), key=lambda b: b.shard.id
+            )
+            self._repeater = Repeater(first, others)
+        return self._branches[min(self._branches)][0].connection
+
+    def _enlist(self, shard: Shard) -> Connection:
+        self._check_open()
+        enlisted = self._branches.get(shard.id)
+        if enlisted is None:
+            connection, _ = self._core.checkout(shard, None)
+            branch = Branch(shard, connection)
+            self._branches[shard.id] = (branch, connection.begin())
+            connection.execute(_SET_LOCK_TIMEOUT, {"wait": f"{self._settings.lock_timeout_ms}ms"})
+            return connection
+        branch, transaction = enlisted
+        if not transaction.is_active:
+            raise _rolled_back(shard.id)
+        return branch.connection
+
+    # End
+
+    def commit(self) -> None:
+        """Flush all sessions and commit all shards, or none. Raises as ``Committer.commit``."""
+        self._check_open()
+        try:
+            for session in self._sessions:
+                session.dispatch.before_commit(session)
+                session.flush()
+            self._check_whole()
+            branches = [branch for branch, _ in self._branches.values()]
+            if branches:
+                done = self._committer.commit(branches)
+                self.id, self.pending = done.id, done.pending
+            for session in self._sessions:
+                session.dispatch.after_commit(session)
+                if session.expire_on_commit:
+                    session.expire_all()
+        finally:
+            self._close()
+
+    def rollback(self) -> None:
+        """Roll back on every shard. Safe to call twice."""
+        if not self._is_over:
+            self._close()
+
+    def _check_open(self) -> None:
+        if self._is_over:
+            raise RoutingError(
+                "the transaction is over", hint="open another one with router.transaction"
+            )
+
+    def _check_whole(self) -> None:
+        """Refuse to commit a transaction of which a part is gone, or that took too long."""
+        for branch, transaction in self._branches.values():
+            if not transaction.is_active:
+                raise _rolled_back(branch.shard.id)
+        if self._repeater is not None:
+            if self._repeater.disagreement is not None:
+                raise self._repeater.disagreement
+            now = self._core.topology
+            if {shard.id for shard in now.shards} != {shard.id for shard in self._topology.shards}:
+                raise TransactionAborted(
+                    "a shard was added or removed while reference tables were written",
+                    epoch=now.epoch,
+                    hint="nothing was written on any shard: run the whole transaction again",
+                )
+        if self._clock() > self._deadline:
+            raise TransactionAborted(
+                f"the transaction was open for more than {self._settings.timeout_seconds:g} s",
+                hint="nothing was written on any shard: do less in one transaction, or raise "
+                "transaction.timeout_seconds",
+            )
+
+    def _close(self) -> None:
+        """Roll back what is still open, detach the sessions, give every connection back."""
+        self._is_over = True
+        branches = [branch for branch, _ in self._branches.values()]
+        rollback_all(branches)
+        for session in self._sessions:
+            session.close()
+        for branch in branches:
+            try:
+                release(branch.connection, branch.shard)
+            except DBAPIError as error:
+                logger.info("connection_lost shard=%s error=%s", branch.shard.id, first_line(error))
+
+
+def _commit_refused() -> RoutingError:
+    return RoutingError(
+        "a session of a transaction over shards does not commit on its own",
+        hint="leave the block of router.transaction: it commits all shards or none",
+    )
+
+
+def _rolled_back(shard: ShardId) -> TransactionAborted:
+    return TransactionAborted(
+        "a part of the transaction was rolled back, so all of it is",
+        shard=shard,
+        hint="let errors leave the block of router.transaction, or guard single statements with "
+        "session.begin_nested()",
+    )
