@@ -29,7 +29,9 @@ class Background:
     def __init__(self, settings: Settings, kind: str = "library") -> None:
         self._settings = settings
         self.catalog: Engine = catalog_engine(
-            settings.catalog.dsn, settings.catalog.connect_timeout_seconds
+            settings.catalog.dsn,
+            settings.catalog.connect_timeout_seconds,
+            settings.catalog.statement_timeout_seconds,
         )
         self.store = CatalogStore(self.catalog)
         self.keeper = TopologyKeeper(self.store, settings.catalog, kind=kind)
