@@ -13,7 +13,7 @@ from shardrouter.client.core import UNSET
 from shardrouter.client.face import RouterFace
 from shardrouter.client.open import open_core, open_embedded
 from shardrouter.client.pin import pinned
-from shardrouter.client.plain import driver_of, is_reusable, translate
+from shardrouter.client.plain import driver_of, translate
 from shardrouter.client.pools import make_async_engine
 from shardrouter.client.runtime import GreenletRuntime, run_in_bridge
 from shardrouter.client.session import ShardSession
@@ -96,8 +96,6 @@ class AsyncRouter(RouterFace):
             self._core.background.keeper.request_refresh()
             raise ours from error
         finally:
-            if not is_reusable(driver):
-                await run_in_bridge(connection.invalidate)
             await run_in_bridge(unit.release)
 
     def unit_of_work(

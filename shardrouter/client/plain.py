@@ -23,14 +23,3 @@ def translate(error: BaseException, unit: UnitOfWork) -> ShardRouterError | None
     if isinstance(error, psycopg.Error) and error.sqlstate == SlotNotOwned.sqlstate:
         return slot_not_owned(error, unit.shard.id)
     return None
-
-
-def is_reusable(driver: Any) -> bool:
-    """True when the connection may serve the next caller: alive, idle, settings untouched."""
-    return bool(
-        not driver.closed
-        and driver.is_idle
-        and not driver.autocommit
-        and driver.isolation_level is None
-        and driver.row_factory is psycopg.rows.tuple_row
-    )

@@ -103,15 +103,14 @@ def make_sync_engine(dsn: str, settings: PoolSettings) -> Engine:
 
 def make_async_engine(dsn: str, settings: PoolSettings) -> Engine:
     """Return the sync face of an engine whose connections are ``AsyncBackend``."""
-    return create_async_engine(
-        _URL,
-        connect_args={
-            "conninfo": dsn,
-            "async_creator_fn": AsyncBackend.connect,
-            **_connect_options(settings),
-        },
-        **_pool_options(settings),
-    ).sync_engine
+    engine = create_async_engine(_URL, **_pool_options(settings)).sync_engine
+
+    @event.listens_for(engine, "do_connect")
+    def prepare(dialect: Any, record: Any, args: list[Any], params: dict[str, Any]) -> None:
+        args[:] = [dsn]
+        params.update(_connect_options(settings), async_creator_fn=AsyncBackend.connect)
+
+    return engine
 
 
 def driver_connection(dbapi_connection: Any) -> Any:

@@ -12,7 +12,7 @@ from shardrouter.client.core import UNSET
 from shardrouter.client.face import RouterFace
 from shardrouter.client.open import open_core, open_embedded
 from shardrouter.client.pin import pinned
-from shardrouter.client.plain import driver_of, is_reusable, translate
+from shardrouter.client.plain import driver_of, translate
 from shardrouter.client.pools import make_sync_engine
 from shardrouter.client.runtime import ThreadRuntime
 from shardrouter.client.session import ShardSession
@@ -105,8 +105,6 @@ class Router(RouterFace):
             self._core.background.keeper.request_refresh()
             raise ours from error
         finally:
-            if not is_reusable(driver):
-                connection.invalidate()
             unit.release()
 
     def unit_of_work(

@@ -95,13 +95,18 @@ class UnitOfWork:
 
 
 def release(connection: Connection, shard: Shard) -> None:
-    """Return a connection to its pool; learn the position of commits that went unnoticed."""
+    """Return a connection to its pool; learn the position of commits that went unnoticed.
+
+    A connection that is not as its next user expects it is closed instead.
+    """
     try:
         if connection.invalidated or connection.closed:
             return
         driver = driver_connection(connection.connection.dbapi_connection)
         if driver.may_have_committed() and not driver.closed:
             _locate_commit(connection, driver, shard)
+        if not driver.is_as_new():
+            connection.invalidate()
     finally:
         connection.close()
 

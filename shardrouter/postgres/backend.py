@@ -16,6 +16,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import errors, generators
 from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
+from psycopg.rows import tuple_row
 
 from shardrouter.errors import CommitInDoubt
 from shardrouter.topology import Position, parse_lsn
@@ -116,6 +117,16 @@ class _KnowsItsCommits:
             except psycopg.Error:
                 return True
         return bool(pgconn.status != ConnStatus.OK)
+
+    def is_as_new(self: Any) -> bool:
+        """True when the next user finds what a new connection has: alive, idle, usual settings."""
+        return bool(
+            not self.closed
+            and self.is_idle
+            and not self.autocommit
+            and self.isolation_level is None
+            and self.row_factory is tuple_row
+        )
 
     @property
     def is_idle(self) -> bool:

@@ -60,9 +60,9 @@ def flapping_replica(cluster: Cluster) -> Iterator[None]:
 
     def flap() -> None:
         with cluster.fleet.node("s0-r1").connect("postgres") as replica:
-            while not stop.wait(0.05):
+            while not stop.wait(0.3):
                 replica.execute("SELECT pg_wal_replay_pause()")
-                stop.wait(0.02)
+                stop.wait(0.08)  # longer than a read waits for a replica
                 replica.execute("SELECT pg_wal_replay_resume()")
 
     thread = threading.Thread(target=flap)
