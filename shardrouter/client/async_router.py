@@ -1,6 +1,7 @@
 """The library door for asyncio: the same core, run in SQLAlchemy's greenlet bridge."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import wraps
 from pathlib import Path
@@ -17,6 +18,8 @@ from shardrouter.client.plain import driver_of, translate
 from shardrouter.client.pools import make_async_engine
 from shardrouter.client.runtime import GreenletRuntime, run_in_bridge
 from shardrouter.client.session import ShardSession
+from shardrouter.client.transaction import AsyncTransaction
+from shardrouter.topology import key_slot
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -97,6 +100,21 @@ class AsyncRouter(RouterFace):
             raise ours from error
         finally:
             await run_in_bridge(unit.release)
+
+    def transaction(
+        self, keys: Sequence[Any] = (), *, reference: bool = False, **options: Any
+    ) -> AsyncTransaction:
+        """Return one transaction over several keys; use it in an ``async with`` block."""
+        work = self._core.writes.transaction(keys, reference)
+        return AsyncTransaction(work, keys, {**self._session_options, **options})
+
+    async def new_id(self, key: Any) -> int:
+        """Return a new 64-bit id that sorts by time and carries the key's slot."""
+        slot = key_slot(key, self._core.topology.slots)
+        made = self._core.writes.ids.try_new_id(slot)
+        if made is not None:
+            return made
+        return await asyncio.to_thread(self._core.writes.ids.new_id, slot)
 
     def unit_of_work(
         self, key: Callable[P, Any], **how: Any

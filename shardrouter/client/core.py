@@ -19,6 +19,7 @@ from shardrouter.client.pin import check_pin
 from shardrouter.client.pools import EngineFactory, Pools, checkout_error
 from shardrouter.client.runtime import Runtime
 from shardrouter.client.unit import ReadChoice, UnitOfWork, release
+from shardrouter.client.writes import Writes
 from shardrouter.config import Settings
 from shardrouter.control import Background
 from shardrouter.errors import (
@@ -68,6 +69,7 @@ class RouterCore:
         self._clock = clock
         self._process = os.getpid()
         self._closed = False
+        self.writes = Writes(self)
 
     # Where a key lives
 
@@ -281,6 +283,7 @@ class RouterCore:
             return
         self._closed = True
         if os.getpid() == self._process:
+            self.writes.close()
             self.background.stop()
             for engine in self.pools.all():
                 engine.dispose()

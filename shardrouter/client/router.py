@@ -1,6 +1,6 @@
 """The library door for synchronous code."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -16,6 +16,8 @@ from shardrouter.client.plain import driver_of, translate
 from shardrouter.client.pools import make_sync_engine
 from shardrouter.client.runtime import ThreadRuntime
 from shardrouter.client.session import ShardSession
+from shardrouter.client.transaction import Transaction
+from shardrouter.topology import key_slot
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -106,6 +108,28 @@ class Router(RouterFace):
             raise ours from error
         finally:
             unit.release()
+
+    def transaction(
+        self, keys: Sequence[Any] = (), *, reference: bool = False, **options: Any
+    ) -> Transaction:
+        """Return one transaction over several keys; use it in a ``with`` block.
+
+        keys: every key it is about; ``tx[key]`` is that key's session.
+        reference: True to write reference tables on every shard, through ``tx.reference``.
+        options: for the sessions.
+
+        All shards commit when the block ends, or none. Atomic, not isolated: a reader of two
+        shards may see one part a moment before the other. Errors: docs/flows/transaction.md.
+        """
+        work = self._core.writes.transaction(keys, reference)
+        return Transaction(work, keys, {**self._session_options, **options})
+
+    def new_id(self, key: Any) -> int:
+        """Return a new 64-bit id that sorts by time and carries the key's slot.
+
+        ``router.session(id=...)`` finds the shard by it. Raises IdError, CatalogUnavailable.
+        """
+        return self._core.writes.ids.new_id(key_slot(key, self._core.topology.slots))
 
     def unit_of_work(
         self, key: Callable[P, Any], **how: Any
