@@ -1,5 +1,7 @@
 """Words: ids, nodes, shards, slots, the ring and the topology. Values in, values out."""
 
+from shardrouter.topology.column_types import key_type_of_column
+from shardrouter.topology.folding import folding_warning
 from shardrouter.topology.hashing import int_slot
 from shardrouter.topology.ids import (
     DEFAULT_SLOTS,
@@ -10,7 +12,9 @@ from shardrouter.topology.ids import (
     is_valid_name,
     is_valid_slot_count,
 )
+from shardrouter.topology.key_text import parse_key
 from shardrouter.topology.keys import infer_key_types, key_slot, slot_of
+from shardrouter.topology.load import LoadPlan, plan_load
 from shardrouter.topology.marks import MARK_KEY, TableMark, mark_of
 from shardrouter.topology.node import Node, Role
 from shardrouter.topology.placement import SlotMove, list_moves, plan_owners
@@ -27,6 +31,7 @@ __all__ = [
     "Epoch",
     "KeyColumn",
     "KeyType",
+    "LoadPlan",
     "Node",
     "NodeId",
     "Position",
@@ -39,15 +44,19 @@ __all__ = [
     "TableKind",
     "TableMark",
     "Topology",
+    "folding_warning",
     "format_lsn",
     "infer_key_types",
     "int_slot",
     "is_valid_name",
     "is_valid_slot_count",
     "key_slot",
+    "key_type_of_column",
     "list_moves",
     "mark_of",
+    "parse_key",
     "parse_lsn",
+    "plan_load",
     "plan_owners",
     "slot_of",
     "slot_sql",
