@@ -71,23 +71,16 @@ class Guard:
             table=_literal(self.table.name),
         )
 
-    def install_sql(self) -> tuple[str, str, str]:
-        """Return the statements that make or replace function and trigger.
-
-        CREATE OR REPLACE leaves a disabled trigger's partitions as they were: hence the third.
-        """
+    def install_sql(self) -> tuple[str, str]:
+        """Return the statements that make or replace function and trigger, enabled."""
         function = Identifier(SCHEMA, self.function_name).as_string(None)
-        trigger = Identifier(TRIGGER_NAME).as_string(None)
-        table = table_sql(self.table)
+        trigger = f"{TRIGGER_NAME} BEFORE INSERT OR UPDATE OR DELETE ON {table_sql(self.table)}"
         body = self.body()
         quote = _dollar_quote(body)
         made = "RETURNS trigger LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp"
-        when = "BEFORE INSERT OR UPDATE OR DELETE"
-        each = "FOR EACH ROW EXECUTE FUNCTION"
         return (
             f"CREATE OR REPLACE FUNCTION {function}() {made} AS {quote}{body}{quote}",
-            f"CREATE OR REPLACE TRIGGER {trigger} {when} ON {table} {each} {function}()",
-            f"ALTER TABLE {table} ENABLE TRIGGER {trigger}",
+            f"CREATE OR REPLACE TRIGGER {trigger} FOR EACH ROW EXECUTE FUNCTION {function}()",
         )
 
     def is_owned_sql(self, prefix: str = "") -> str:

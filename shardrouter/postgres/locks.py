@@ -79,13 +79,8 @@ def run_with_locks(
 
 def holders_of(connection: Connection, tables: Sequence[Table]) -> list[str]:
     """Return, for people, which other transactions hold locks that stop ours."""
-    names = [f"{t.schema}\0{t.name}" for t in tables]
     rows = connection.execute(
-        _HOLDERS,
-        {
-            "schemas": [name.partition("\0")[0] for name in names],
-            "tables": [name.partition("\0")[2] for name in names],
-        },
+        _HOLDERS, {"schemas": [t.schema for t in tables], "tables": [t.name for t in tables]}
     )
     return [_holder(row) for row in rows]
 
@@ -111,7 +106,9 @@ SELECT DISTINCT l.pid, a.application_name, a.state, p.gid,
   JOIN pg_catalog.pg_class c ON c.oid = l.relation
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-  LEFT JOIN pg_catalog.pg_prepared_xacts p ON '-1/' || p.transaction = l.virtualtransaction
+  LEFT JOIN pg_catalog.pg_locks x ON x.virtualtransaction = l.virtualtransaction
+        AND x.locktype = 'transactionid' AND x.pid IS NULL AND l.pid IS NULL
+  LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid
  WHERE l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
    AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
    AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
