@@ -7,21 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from shardrouter.errors import UnsupportedSchema
-from shardrouter.topology import KeyColumn, KeyType
-
-_KEY_TYPES: Final = {
-    "int2": KeyType.INT2,
-    "int4": KeyType.INT4,
-    "int8": KeyType.INT8,
-    "text": KeyType.TEXT,
-    "varchar": KeyType.VARCHAR,
-    "uuid": KeyType.UUID,
-    "date": KeyType.DATE,
-    "timestamp": KeyType.TIMESTAMP,
-    "timestamptz": KeyType.TIMESTAMPTZ,
-}
-_TEXTS: Final = (KeyType.TEXT, KeyType.VARCHAR)
-_TIMES: Final = (KeyType.TIMESTAMP, KeyType.TIMESTAMPTZ)
+from shardrouter.topology import KeyColumn, key_type_of_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +93,6 @@ def _table_rules(facts: TableFacts) -> tuple[tuple[bool, str, str], ...]:
             "inherits from a table, is inherited from, or is a partition",
             "register the partitioned table; a trigger does not pass on to other children",
         ),
-        (
-            facts.encoding != "UTF8",
-            f"is in a database with the encoding {facts.encoding}",
-            "make the database with ENCODING 'UTF8': other encodings hash other bytes",
-        ),
     )
 
 
@@ -121,12 +102,6 @@ def _key_column(facts: TableFacts, name: str) -> KeyColumn:
     if column is None:
         known = ", ".join(c.name for c in facts.columns)
         raise UnsupportedSchema(f"{where} does not exist", hint=f"the table has {known}")
-    key_type = _KEY_TYPES.get(column.type)
-    if key_type is None:
-        raise UnsupportedSchema(
-            f"{where} of type {column.type} cannot be a shard key",
-            hint=f"use one of {', '.join(_KEY_TYPES)}",
-        )
     rules = (
         (
             not column.is_not_null,
@@ -134,20 +109,17 @@ def _key_column(facts: TableFacts, name: str) -> KeyColumn:
             f"ALTER TABLE {facts.full_name} ALTER {name} SET NOT NULL",
         ),
         (column.is_generated, "is generated", "shard by a column that the client gives"),
-        (
-            key_type in _TEXTS and not column.has_deterministic_collation,
-            "has a nondeterministic collation",
-            'use the default collation or "C": equal texts must have equal bytes',
-        ),
-        (
-            key_type in _TIMES and column.precision not in (-1, 6),
-            "is rounded when stored",
-            "leave out the precision: the shard is chosen before Postgres rounds",
-        ),
     )
     for is_wrong, message, hint in rules:
         if is_wrong:
             raise UnsupportedSchema(f"the shard key {where} {message}", hint=hint)
+    key_type = key_type_of_column(
+        where,
+        column.type,
+        type_modifier=column.precision,
+        has_deterministic_collation=column.has_deterministic_collation,
+        encoding=facts.encoding,
+    )
     return KeyColumn(name, key_type)
 
 
