@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Engine, Row, func, literal, null, select, update
+from sqlalchemy import BigInteger, Engine, Row, func, literal, null, select, update
+from sqlalchemy import cast as sql_cast
 
 from shardrouter.catalog.connect import answering
 from shardrouter.catalog.transaction_schema import id_workers
@@ -18,9 +19,14 @@ from shardrouter.topology.id_layout import EPOCH, WORKERS
 
 _w = id_workers.c
 
-_NOW_MS: Final = func.floor(
-    func.extract("epoch", func.statement_timestamp()) * 1000 - int(EPOCH.timestamp()) * 1000
-)
+
+def _big(value: int) -> Any:
+    return literal(value, BigInteger)
+
+
+_NOW_MS: Final = sql_cast(
+    func.floor(func.extract("epoch", func.statement_timestamp()) * _big(1000)), BigInteger
+) - _big(int(EPOCH.timestamp()) * 1000)
 """One reading a statement: the end that had passed in WHERE has passed in RETURNING."""
 
 
@@ -72,9 +78,7 @@ class IdWorkers:
                 raise self._exhausted()
             # One clock reading decides: the window starts where it ended for the last owner or
             # later, since that end had passed before this statement read the clock again.
-            return WorkerLease(
-                row.number, owner, int(row.now_ms), row.window_end_ms, int(row.now_ms)
-            )
+            return WorkerLease(row.number, owner, row.now_ms, row.window_end_ms, row.now_ms)
 
     def extend(self, lease: WorkerLease, past_ms: int) -> WorkerLease | None:
         """Move the end of the window on; None when the number went to another owner.
@@ -100,7 +104,7 @@ class IdWorkers:
                 owner=null(),
                 origin=null(),
                 window_end_ms=func.least(
-                    _w.window_end_ms, func.greatest(literal(used_end_ms), lease.start_ms)
+                    _w.window_end_ms, func.greatest(_big(used_end_ms), _big(lease.start_ms))
                 ),
             )
         )
@@ -108,8 +112,8 @@ class IdWorkers:
             connection.execute(statement)
 
     def _end_ms(self, past_ms: int) -> Any:
-        wanted = func.greatest(_NOW_MS, literal(past_ms)) + self._lease_ms
-        return func.least(wanted, _NOW_MS + self._horizon_ms)
+        wanted = func.greatest(_NOW_MS, _big(past_ms)) + _big(self._lease_ms)
+        return func.least(wanted, _NOW_MS + _big(self._horizon_ms))
 
     def _exhausted(self) -> IdError:
         return IdError(
@@ -120,6 +124,4 @@ class IdWorkers:
 
 
 def _extended(lease: WorkerLease, row: Row[Any]) -> WorkerLease:
-    return WorkerLease(
-        lease.number, lease.owner, lease.start_ms, row.window_end_ms, int(row.now_ms)
-    )
+    return WorkerLease(lease.number, lease.owner, lease.start_ms, row.window_end_ms, row.now_ms)
