@@ -45,11 +45,13 @@ class _KnowsItsCommits:
     """Mixin for psycopg's two connection classes."""
 
     on_commit: Callable[[Position], None] | None = None
-    """Told where each commit landed. None: commit plainly (reads, replicas)."""
+    """Told where each commit landed. A read-only connection has nothing to tell."""
 
     has_unknown_commit = False
     """A transaction ended without its position being told: see ``may_have_committed``."""
 
+    autocommit: Any
+    read_only: Any
     pgconn: Any
     _pipeline: Any
     _check_connection_ok: Any
@@ -57,7 +59,7 @@ class _KnowsItsCommits:
     def _exec_command(
         self, command: Any, result_format: Format = Format.TEXT
     ) -> Generator[Any, Any, Any]:
-        if self.on_commit is not None:
+        if self.on_commit is not None and not self.read_only:
             if command == b"COMMIT":
                 if self._pipeline is None:
                     return (yield from self._commit_and_locate(self.on_commit))
@@ -94,9 +96,9 @@ class _KnowsItsCommits:
 
         That is a COMMIT sent as text, in a pipeline, or by every statement in autocommit mode.
         """
-        if self.on_commit is None:
+        if self.on_commit is None or self.read_only:
             return False
-        return self.has_unknown_commit or bool(self.autocommit)  # type: ignore[attr-defined]
+        return self.has_unknown_commit or bool(self.autocommit)
 
     def is_surely_dead(self) -> bool:
         """True when the server hung up on this idle connection. Costs one poll, no round trip.
