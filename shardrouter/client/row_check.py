@@ -5,7 +5,7 @@ slots move, even where the same shard owns both today. The guard trigger on the 
 makes a wrong row impossible; this check makes it a clear error at the line that caused it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -61,11 +61,6 @@ def check_object(unit: UnitOfWork, instance: Any) -> None:
         return
     for key in _keys_of(state, mapper, mark):
         check_key(unit, table, mark, key)
-
-
-def check_values(unit: UnitOfWork, table: str, mark: TableMark, row: Mapping[str, Any]) -> None:
-    """Raise when one row of an INSERT's values belongs to another slot."""
-    check_key(unit, table, mark, tuple(row.get(column) for column in mark.by))
 
 
 def check_key(unit: UnitOfWork, table: str, mark: TableMark, key: Sequence[Any]) -> None:

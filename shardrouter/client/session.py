@@ -1,14 +1,18 @@
 """The SQLAlchemy session of one unit of work. AsyncSession wraps the very same class."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Insert, Table, event
-from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction
+from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.sql.elements import BindParameter
 
-from shardrouter.client.row_check import check_mark, check_object, check_values, refuse_write
+from shardrouter.client.row_check import check_key, check_mark, check_object, refuse_write
 from shardrouter.client.unit import UnitOfWork
-from shardrouter.topology import TableKind, mark_of
+from shardrouter.errors import RoutingError
+from shardrouter.topology import TableKind, TableMark, mark_of
+
+_UNSEEN: Final = object()
+"""A key value that is computed on the server: left to the guard."""
 
 
 class ShardSession(Session):
@@ -23,9 +27,25 @@ class ShardSession(Session):
         super().__init__(**options)
         self.unit = unit
 
+    def bulk_save_objects(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: SQLAlchemy's legacy bulk methods skip every check."""
+        raise _legacy_refused("bulk_save_objects", "session.add_all(objects)")
+
+    def bulk_insert_mappings(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: SQLAlchemy's legacy bulk methods skip every check."""
+        raise _legacy_refused("bulk_insert_mappings", "session.execute(insert(Model), rows)")
+
+    def bulk_update_mappings(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse: SQLAlchemy's legacy bulk methods skip every check."""
+        raise _legacy_refused("bulk_update_mappings", "session.execute(update(Model), rows)")
+
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
         """Return the unit's connection, whatever the mapper: a session has one shard."""
         return self.unit.connection()
+
+
+def _legacy_refused(method: str, instead: str) -> RoutingError:
+    return RoutingError(f"session.{method} writes rows unchecked", hint=f"use {instead}")
 
 
 @event.listens_for(ShardSession, "before_flush")
@@ -48,15 +68,26 @@ def _check_statement(state: ORMExecuteState) -> None:
     mark = mark_of(statement.table.info) if isinstance(statement.table, Table) else None
     check_mark(session.unit, mark, str(statement.table))
     if state.is_insert and mark is not None and mark.kind is TableKind.SHARDED:
+        names = _attribute_names(state.bind_mapper, statement.table, mark)
         for row in _rows_of(statement, state.parameters):
-            if all(column in row for column in mark.by):
-                check_values(session.unit, str(statement.table), mark, row)
+            key = [row.get(attribute, row.get(column, _UNSEEN)) for column, attribute in names]
+            if _UNSEEN not in key:
+                check_key(session.unit, str(statement.table), mark, key)
 
 
 @event.listens_for(ShardSession, "after_transaction_end")
 def _release(session: ShardSession, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         session.unit.release()
+
+
+def _attribute_names(
+    mapper: Mapper[Any] | None, table: Table, mark: TableMark
+) -> list[tuple[str, str]]:
+    """Return (column, attribute) of each key column: ORM rows are written by attribute name."""
+    if mapper is None:
+        return [(name, name) for name in mark.by]
+    return [(name, mapper.get_property_by_column(table.c[name]).key) for name in mark.by]
 
 
 def _rows_of(statement: Insert, parameters: Any) -> list[dict[str, Any]]:

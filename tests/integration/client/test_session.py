@@ -127,6 +127,17 @@ def test_bulk_inserts_are_checked(router: Router, cluster: Cluster, form: str) -
     assert stored(cluster, "s0-p", "SELECT id FROM users") == [(mine,)]
 
 
+def test_legacy_bulk_methods_are_refused(router: Router) -> None:
+    with router.session(1) as session:
+        for call in (
+            lambda: session.bulk_save_objects([User(id=2)]),
+            lambda: session.bulk_insert_mappings(User, [{"id": 2}]),
+            lambda: session.bulk_update_mappings(User, [{"id": 2}]),
+        ):
+            with pytest.raises(RoutingError, match="unchecked"):
+                call()
+
+
 def test_reference_and_foreign_local_tables_are_refused(router: Router) -> None:
     on_s0, on_s1 = keys_on(router, "s0", 1)[0], keys_on(router, "s1", 1)[0]
     with router.session(on_s0) as session:
