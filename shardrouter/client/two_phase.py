@@ -75,6 +75,7 @@ class TwoPhaseCommit:
         journal: TransactionJournal,
         origin: str,
         *,
+        decide_within_seconds: float = DECIDE_WITHIN_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         new_id: Callable[[], UUID] = uuid4,
         step: Callable[[str], None] = no_step,
@@ -83,6 +84,7 @@ class TwoPhaseCommit:
         self._runtime = shards.runtime
         self._journal = journal
         self._origin = origin
+        self._decide_within_seconds = decide_within_seconds
         self._clock = clock
         self._new_id = new_id
         self._step = step
@@ -172,7 +174,7 @@ class TwoPhaseCommit:
 
     def _decide(self, transaction: UUID, decision: Decision) -> Decision | None:
         """Write the decision, asking again within bounded time; return the one that stands."""
-        deadline = self._clock() + DECIDE_WITHIN_SECONDS
+        deadline = self._clock() + self._decide_within_seconds
         while True:
             try:
                 return self._runtime.run_blocking(

@@ -61,7 +61,7 @@ def resolve_once(
     """
     open_entries = {entry.id: entry for entry in journal.unfinished()}
     due = _decided(journal, open_entries.values(), presume_abort_after_seconds)
-    strays = _strays(journal, connect_primary, sweep, open_entries)
+    strays = _strays(journal, connect_primary, sweep, open_entries, presume_abort_after_seconds)
     for entry in strays.known:
         due.setdefault(entry.id, entry)
     outcomes = _settle_all(connect_primary, due.values())
@@ -100,7 +100,8 @@ def is_due(entry: JournalEntry, presume_abort_after_seconds: float) -> bool:
     """True when the process that runs the transaction had its time."""
     if entry.decision is None:
         return entry.age_seconds >= presume_abort_after_seconds
-    return (entry.decided_age_seconds or 0.0) >= LEAVE_ALONE_SECONDS
+    alone = min(LEAVE_ALONE_SECONDS, presume_abort_after_seconds)
+    return (entry.decided_age_seconds or 0.0) >= alone
 
 
 def verdict(
@@ -159,6 +160,7 @@ def _strays(
     connect_primary: ConnectPrimary,
     sweep: Iterable[ShardId],
     open_entries: Mapping[UUID, JournalEntry],
+    presume_abort_after: float,
 ) -> _Strays:
     """Search shards for branches whose transaction is finished, or not in the journal at all."""
     seen: dict[UUID, dict[ShardId, str]] = defaultdict(dict)
@@ -172,7 +174,7 @@ def _strays(
     known = [
         entry
         for entry in entries.values()
-        if entry.decision is not None and (entry.is_finished or is_due(entry, 0.0))
+        if entry.is_finished or (entry.decision is not None and is_due(entry, presume_abort_after))
     ]
     unknown = [
         Resolution(

@@ -7,7 +7,7 @@ from shardrouter.errors import IdError
 
 
 class MemoryWindows:
-    """The rules of catalog.IdWorkers; its contract tests run against both."""
+    """The rules of catalog.IdWorkers."""
 
     def __init__(self, lease_ms: int = 30_000, horizon_ms: int = 600_000, numbers: int = 512):
         self.now_ms = 40_000_000_000
