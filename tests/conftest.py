@@ -3,7 +3,7 @@
 from shardrouter.build import describe
 from shardrouter.local import describe_binaries
 
-pytest_plugins = ["tests.plugins.fix_fleet"]
+pytest_plugins = ["tests.plugins.fix_fleet", "tests.plugins.fix_speed"]
 
 
 def pytest_report_header() -> list[str]:

@@ -98,7 +98,7 @@ def _infer(value: object) -> KeyType:
             return KeyType.TIMESTAMP if value.tzinfo is None else KeyType.TIMESTAMPTZ
         case date():
             return KeyType.DATE
-    raise ShardKeyInvalid(f"a {_type_name(value)} has no slot", hint=_advice(value))
+    raise ShardKeyInvalid(f"a value of type {_type_name(value)} has no slot", hint=_advice(value))
 
 
 def _hash_int(value: object, key_type: KeyType) -> int:
@@ -207,15 +207,16 @@ def _mismatch(value: object, key_type: KeyType) -> ShardKeyInvalid | ShardKeyMis
         return _missing()
     wanted = _PYTHON_TYPES[key_type]
     return ShardKeyInvalid(
-        f"a shard key of type {key_type} is {wanted}, not a {_described(value)}",
+        f"a shard key of type {key_type} is {wanted}, not {_described(value)}",
         hint=f"pass {wanted}",
     )
 
 
 def _described(value: object) -> str:
     if not isinstance(value, datetime):
-        return _type_name(value)
-    return "datetime without time zone" if value.utcoffset() is None else "datetime with time zone"
+        return f"a value of type {_type_name(value)}"
+    zone = "without" if value.utcoffset() is None else "with"
+    return f"a datetime {zone} time zone"
 
 
 def _type_name(value: object) -> str:
