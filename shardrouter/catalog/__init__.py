@@ -3,7 +3,7 @@
 from shardrouter.catalog.connect import answering, catalog_engine, connect_options
 from shardrouter.catalog.found import found_fleet
 from shardrouter.catalog.id_workers import IdWorkers, WorkerLease
-from shardrouter.catalog.install import install
+from shardrouter.catalog.install import install, installed_revision, known_revisions
 from shardrouter.catalog.journal import TransactionJournal
 from shardrouter.catalog.records import Fleet, JournalEvent, LiveRouter, Publication, Registration
 from shardrouter.catalog.schema import CHANNEL
@@ -25,4 +25,6 @@ __all__ = [
     "connect_options",
     "found_fleet",
     "install",
+    "installed_revision",
+    "known_revisions",
 ]

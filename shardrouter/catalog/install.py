@@ -39,6 +39,19 @@ def revision_of(connection: Connection) -> str | None:
     return connection.scalar(select(versions.c.version_num))
 
 
+def installed_revision(engine: Engine) -> str | None:
+    """Return the revision the catalog is at, or None when none is installed.
+
+    Raises SettingsError for one that is newer than this shardrouter, CatalogUnavailable.
+    """
+    with answering(), engine.connect() as connection:
+        found = revision_of(connection)
+    head = known_revisions()[-1]
+    if found is not None and found > head:
+        raise _newer(found, head)
+    return found
+
+
 def check_schema(connection: Connection) -> None:
     """Raise SettingsError unless the catalog's tables are those this shardrouter knows."""
     found, head = revision_of(connection), known_revisions()[-1]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from shardrouter.build import describe
-from shardrouter.cli import fleet, slot
+from shardrouter.cli import config, fleet, init, shard, slot, table, topology
 from shardrouter.cli.output import run_app, say
 
 app = typer.Typer(
@@ -38,6 +38,15 @@ for command in (fleet.up, fleet.down, fleet.status, fleet.psql):
     app.command(rich_help_panel="Local fleet")(command)
 
 app.command(rich_help_panel="Topology", context_settings=slot.CONTEXT)(slot.slot)
+
+app.command(rich_help_panel="Topology")(init.init)
+for name, noun in (
+    ("shard", shard),
+    ("table", table),
+    ("topology", topology),
+    ("config", config),
+):
+    app.add_typer(noun.app, name=name, rich_help_panel="Topology")
 
 
 def run() -> None:

@@ -9,7 +9,7 @@ from shardrouter.config.monitor import MonitorSettings
 from shardrouter.config.pool import PoolSettings
 from shardrouter.config.routing import RoutingSettings
 from shardrouter.config.settings import Settings
-from shardrouter.config.sources import load_settings, settings_path
+from shardrouter.config.sources import load_settings, settings_path, sources_of
 from shardrouter.config.transaction import TransactionSettings
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "load_settings",
     "public_dsn",
     "settings_path",
+    "sources_of",
     "warnings_of",
 ]

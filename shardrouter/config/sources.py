@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
+from pydantic_settings import SettingsError as PydanticSettingsError
 
 from shardrouter.config.checks import refusals, warnings_of
 from shardrouter.config.dsn import check_dsn
-from shardrouter.config.problems import describe_problems, unknown_variables
+from shardrouter.config.problems import describe_problems, unknown_variables, variable_of
 from shardrouter.config.settings import Settings
 from shardrouter.errors import SettingsError
 
@@ -48,6 +49,19 @@ def settings_path(path: Path | str | None = None) -> Path:
     return Path(path or os.environ.get(PATH_VARIABLE) or DEFAULT_PATH)
 
 
+def sources_of(path: Path | str | None = None) -> dict[str, str]:
+    """Return where each key that is not a default comes from: ``file`` or ``environment``."""
+    file = settings_path(path)
+    found: dict[str, str] = {}
+    for name, layer in (
+        ("file", _read_file(file, must_exist=path is not None)),
+        ("environment", _read_environment()),
+    ):
+        for section, values in layer.items():
+            found |= {f"{section}.{key}": name for key in values}
+    return found
+
+
 def no_catalog(file: Path) -> SettingsError:
     """Return the error of a process that was not told where its catalog is."""
     found = f"{file} names no catalog" if file.exists() else f"there is no settings file {file}"
@@ -79,7 +93,13 @@ def _read_environment() -> dict[str, Any]:
     strangers = unknown_variables(os.environ)
     if strangers:
         raise SettingsError("; ".join(strangers), hint="unset it, or mend its name")
-    return EnvSettingsSource(Settings)()
+    try:
+        return EnvSettingsSource(Settings)()
+    except PydanticSettingsError as error:
+        raise SettingsError(
+            f"environment: {error}",
+            hint=f"set single keys, as {variable_of('pool.size')}=5",
+        ) from error
 
 
 def _put_over(below: dict[str, Any], above: Mapping[str, Any], folder: Path) -> None:

@@ -11,6 +11,7 @@ from shardrouter.postgres.guard import (
 )
 from shardrouter.postgres.guard_check import GuardReport, GuardState, check_guards
 from shardrouter.postgres.guard_sql import Guard, guard_sql
+from shardrouter.postgres.inspect import NodeFacts, inspect_node
 from shardrouter.postgres.locks import Patience, Sleep, run_with_locks
 from shardrouter.postgres.prepared import (
     BranchOutcome,
@@ -38,6 +39,7 @@ __all__ = [
     "Guard",
     "GuardReport",
     "GuardState",
+    "NodeFacts",
     "Patience",
     "Probe",
     "Sleep",
@@ -50,6 +52,7 @@ __all__ = [
     "guard_sql",
     "has_foreign_rows",
     "identity_sql",
+    "inspect_node",
     "install_guards",
     "install_markers",
     "is_marked",

@@ -1,0 +1,77 @@
+"""What adding, draining and removing a shard makes of a topology. Pure.
+
+Slots follow at once only while no table is registered: then they carry no rows. Later a slot
+changes its owner by a move, never by one of these.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from shardrouter.errors import SettingsError
+from shardrouter.topology import Epoch, Shard, ShardId, Topology, plan_owners
+
+
+def with_shard(current: Topology | None, shard: Shard, slots: int) -> Topology:
+    """Return the topology with one more shard; ``current`` is None for the first one.
+
+    Raises SettingsError when the shard is there already, or is the first one and has weight 0.
+    """
+    if current is None:
+        owners = plan_owners(None, {shard.id: shard.weight}, slots)
+        return Topology(epoch=Epoch(1), shards=(shard,), owners=owners)
+    if any(known.id == shard.id for known in current.shards):
+        raise SettingsError(
+            f"there is a shard {shard.id} already",
+            epoch=current.epoch,
+            hint="choose another name; `shardrouter shard list` shows those in use",
+        )
+    shards = (*current.shards, shard)
+    return current.next(shards=shards, owners=_owners(current, shards))
+
+
+def drained(current: Topology, shard_id: str) -> Topology:
+    """Return the topology with the shard's weight 0; the same if it is. Raises UnknownShard,
+    SettingsError when no other shard could take its slots.
+    """
+    shard = current.shard(shard_id)
+    if shard.weight == 0:
+        return current
+    if not any(other.weight for other in current.shards if other.id != shard.id):
+        raise SettingsError(
+            "no other shard has a weight above 0",
+            shard=shard.id,
+            epoch=current.epoch,
+            hint="add the shard that shall take its slots first: `shardrouter shard add`",
+        )
+    shards = tuple(replace(s, weight=0) if s.id == shard.id else s for s in current.shards)
+    return current.next(shards=shards, owners=_owners(current, shards))
+
+
+def without_shard(current: Topology, shard_id: str) -> Topology:
+    """Return the topology without the shard. Raises UnknownShard, or SettingsError while slots or
+    local tables are on it.
+    """
+    shard = current.shard(shard_id)
+    owned = current.slot_counts()[shard.id]
+    if owned:
+        raise SettingsError(
+            f"it owns {owned} slots",
+            shard=shard.id,
+            epoch=current.epoch,
+            hint=f"`shardrouter shard drain {shard.id}`, and move its slots away",
+        )
+    local = [table.full_name for table in current.tables if table.shard == shard.id]
+    if local:
+        raise SettingsError(
+            f"it holds the local tables {', '.join(local)}",
+            shard=shard.id,
+            epoch=current.epoch,
+            hint="local tables have no other home: drop them from the registry first",
+        )
+    return current.next(shards=tuple(s for s in current.shards if s.id != shard.id))
+
+
+def _owners(current: Topology, shards: Sequence[Shard]) -> tuple[ShardId, ...]:
+    if current.tables:
+        return current.owners
+    return plan_owners(current.owners, {s.id: s.weight for s in shards}, current.slots)
