@@ -6,7 +6,7 @@ Pure: takes text columns, returns objects and lines in COPY's text format.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from demo.data.tables import MISSING, YEAR
+from demo.data.tables import MISSING, YEAR, read_small
 from demo.models import Airline, Airport, Base, Plane
 
 COPIED: Final = (
@@ -17,8 +17,6 @@ COPIED: Final = (
 
 COPY_FLIGHTS: Final = f"COPY flights ({', '.join(COPIED)}) FROM STDIN"
 NULLABLE: Final = ("dep_delay", "arr_delay", "air_time")
-
-SmallRows = Sequence[Mapping[str, str | None]]
 
 
 def copy_lines(
@@ -43,20 +41,19 @@ def blocks(lines: Sequence[str], size: int) -> Iterator[tuple[int, str]]:
         yield len(block), "".join(block)
 
 
-def airlines(rows: SmallRows) -> list[Base]:
-    """Return a new object for each airline."""
-    return [Airline(**row) for row in rows]
+def reference_rows() -> list[Base]:
+    """Return a new object for each airline and airport."""
+    numbers = {"lat": float, "lon": float, "alt": int, "tz": int}
+    return [
+        *(Airline(**row) for row in read_small("airlines")),
+        *(Airport(**_typed(row, numbers)) for row in read_small("airports")),
+    ]
 
 
-def airports(rows: SmallRows) -> list[Base]:
-    """Return a new object for each airport."""
-    return [Airport(**_typed(row, {"lat": float, "lon": float, "alt": int, "tz": int})) for row in rows]
-
-
-def planes(rows: SmallRows) -> list[Plane]:
+def planes() -> list[Plane]:
     """Return a new object for each plane."""
     integers = dict.fromkeys(("year", "engines", "seats", "speed"), int)
-    return [Plane(**_typed(row, integers)) for row in rows]
+    return [Plane(**_typed(row, integers)) for row in read_small("planes")]
 
 
 def _typed(

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
+from sqlalchemy import func, select
+
 from demo.flights import COPY_FLIGHTS, blocks
 from demo.models import Base, Plane
 from shardrouter import Router
@@ -39,13 +41,16 @@ def load_flights(
     stop = threading.Event()
 
     def copy(shard: str) -> None:
-        with router.connection(shard=shard) as connection, connection.cursor() as cursor:
-            with cursor.copy(COPY_FLIGHTS) as stream:
-                for count, block in blocks(groups[shard], BLOCK_LINES):
-                    if stop.is_set():
-                        raise InterruptedError("the load was interrupted")
-                    stream.write(block)
-                    advance(count)
+        with (
+            router.connection(shard=shard) as connection,
+            connection.cursor() as cursor,
+            cursor.copy(COPY_FLIGHTS) as stream,
+        ):
+            for count, block in blocks(groups[shard], BLOCK_LINES):
+                if stop.is_set():
+                    raise InterruptedError("the load was interrupted")
+                stream.write(block)
+                advance(count)
 
     with ThreadPoolExecutor(len(groups)) as pool:
         try:
@@ -55,6 +60,15 @@ def load_flights(
                 task.result()
         finally:
             stop.set()
+
+
+def shard_counts(router: Router, model: type[Base]) -> Mapping[str, int]:
+    """Return how many rows of a table each shard's primary holds."""
+    counts: dict[str, int] = {}
+    for shard in router.topology.shards:
+        with router.session(shard=shard.id, read="primary") as session:
+            counts[shard.id] = session.scalar(select(func.count()).select_from(model)) or 0
+    return counts
 
 
 def _by_shard(router: Router, rows: Sequence[tuple[str, T]]) -> Mapping[str, list[T]]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
@@ -34,6 +35,10 @@ class Report:
         heading = f"\n{self._sections}. {text}"
         self._console.print(heading, style="bold", markup=False, highlight=False)
 
+    def end(self, text: str) -> None:
+        """Print the last lines."""
+        self._console.print(f"\n{text}", markup=False, highlight=False, soft_wrap=True)
+
     def say(self, text: str) -> None:
         """Print lines of a section."""
         for line in text.splitlines():
@@ -43,7 +48,7 @@ class Report:
         """Print rows under column names; numbers to the right."""
         table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
         for place, name in enumerate(columns):
-            is_numeric = all(isinstance(row[place], int | float) for row in rows)
+            is_numeric = all(isinstance(row[place], int | float | Decimal) for row in rows)
             table.add_column(name, justify="right" if is_numeric else "left", no_wrap=True)
         for row in rows:
             table.add_row(*(_text(value) for value in row))
@@ -90,10 +95,20 @@ class Stopwatch:
     def __init__(self) -> None:
         self.seconds = 0.0
 
+    @property
+    def text(self) -> str:
+        return f"{self.seconds:.2f} s" if self.seconds >= 1 else f"{self.seconds * 1000:.0f} ms"
+
     def rate(self, count: int) -> str:
         """Return how many a second, as text."""
         return f"{count / self.seconds:,.0f}"
 
 
 def _text(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int | float) else str(value)
+    match value:
+        case Decimal() | float():
+            return f"{value:,.2f}"
+        case int():
+            return f"{value:,}"
+        case _:
+            return str(value)

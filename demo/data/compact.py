@@ -12,9 +12,9 @@ import io
 import lzma
 import tarfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from demo.data.tables import FLIGHT_COLUMNS, HERE, SMALL_TABLES, flight_file, small_file
 
@@ -36,8 +36,8 @@ def compact(sdist: Path, folder: Path) -> None:
         small_file(folder, table).write_bytes(_pack(content))
 
 
-def _order(row: Mapping[str, str]) -> Sequence[str | int]:
-    return [int(row[name]) if name in NUMERIC else row[name] for name in SORTED_BY]
+def _order(row: Mapping[str, str]) -> tuple[Any, ...]:
+    return tuple(int(row[name]) if name in NUMERIC else row[name] for name in SORTED_BY)
 
 
 def _read_rows(content: bytes) -> list[dict[str, str]]:

@@ -1,0 +1,43 @@
+"""The demo's sections, in order. Each shows something and raises Mismatch when it is not so."""
+
+import random
+from typing import Final
+
+from demo.freshness import check_freshness
+from demo.loading_section import load
+from demo.plain import plain_postgres
+from demo.questions import check_join, check_rankings, load_plain
+from demo.report import Report
+from demo.transfers import check_transfers
+from demo.trespass import check_guard
+from shardrouter import Router
+
+PAIRS: Final = 1_000
+SEED: Final = 2013  # the same planes in every run
+
+
+def run(report: Report, router: Router) -> None:
+    """Run every section on an empty fleet. Raises Mismatch, ShardRouterError."""
+    show_fleet(report, router)
+    loaded = load(report, router)
+    rng = random.Random(SEED)
+    check_freshness(report, router, rng.choices(loaded.tailnums, k=PAIRS))
+    with plain_postgres(router) as plain:
+        load_plain(report, plain, loaded)
+        check_join(report, router, plain, loaded.tailnums[0])
+        check_rankings(report, router, plain)
+    check_transfers(report, router, loaded.tailnums, rng)
+    check_guard(report, router, loaded.tailnums[0])
+
+
+def show_fleet(report: Report, router: Router) -> None:
+    """Print the nodes."""
+    report.section("The fleet: real Postgres servers on this machine")
+    topology = router.topology
+    nodes = [
+        (node.id, shard.id, node.role.value, node.dsn)
+        for shard in topology.shards
+        for node in shard.nodes
+    ]
+    report.table(("node", "shard", "role", "address"), nodes)
+    report.say(f"{topology.slots} slots, epoch {topology.epoch}")
