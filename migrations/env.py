@@ -1,6 +1,7 @@
 """Run the catalog's revisions on the connection that ``shardrouter.catalog.install`` hands over.
 
-Developers may run alembic itself: ``alembic -x dsn=postgresql://... upgrade head``.
+Developers may run alembic itself: ``alembic -x dsn=postgresql://... upgrade head``, and make the
+next revision with ``alembic revision --rev-id 0003 -m "what it adds"``.
 """
 
 from alembic import context

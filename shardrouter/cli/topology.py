@@ -1,5 +1,6 @@
 """``shardrouter topology show | history | diff``."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Annotated, Any, Final
@@ -99,17 +100,28 @@ def _at(store: CatalogStore, epoch: int) -> Topology | None:
 
 
 def _as_data(fleet: Fleet, topology: Topology | None, routers: list[LiveRouter]) -> dict[str, Any]:
-    owners = () if topology is None else topology.owners
+    shards = shards_as_data(topology)
+    if topology is not None:
+        for shard in shards:
+            shard["owns"] = _ranges(topology.slots_of(shard["shard"]))
     return {
         "fleet": fleet.id,
         "slots": fleet.slots,
         "epoch": 0 if topology is None else topology.epoch,
         "current_epoch": fleet.epoch,
-        "shards": shards_as_data(topology),
-        "owners": [[shard, len(list(run))] for shard, run in groupby(owners)],
+        "shards": shards,
         "tables": tables_as_data(topology),
         "routers": _router_rows(routers),
     }
+
+
+def _ranges(slots: Sequence[int]) -> str:
+    """Return ascending numbers as text: ``0-3,7,9-10``."""
+    runs = (
+        [slot for _, slot in run]
+        for _, run in groupby(enumerate(slots), key=lambda item: item[1] - item[0])
+    )
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def _router_rows(routers: list[LiveRouter]) -> list[dict[str, Any]]:

@@ -41,7 +41,8 @@ def unknown_key(path: str) -> str:
     known = [*known_keys(), *sections()]
     section, _, key = path.rpartition(".")
     homes = [name for name in known if name.rpartition(".")[2] == (key or section)]
-    close = get_close_matches(path, known, n=1) or homes[:1]
+    longer = [name for name in known if name.startswith(path)]
+    close = longer[:1] or get_close_matches(path, known, n=1) or homes[:1]
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"{path} is not a setting{meant}"
 

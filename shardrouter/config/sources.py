@@ -137,18 +137,17 @@ def _read_dsn_file(merged: dict[str, Any]) -> None:
 
 
 def _validated(merged: dict[str, Any], file: Path) -> Settings:
+    where = f"settings of {file}" if file.exists() else "settings"
     try:
         settings = Settings(**merged)
     except ValidationError as error:
         raise SettingsError(
-            f"settings of {file}: {'; '.join(describe_problems(error, os.environ))}",
+            f"{where}: {'; '.join(describe_problems(error, os.environ))}",
             hint="mend the value; `shardrouter config schema` describes every key",
         ) from error
     wrong = list(refusals(settings))
     if wrong:
-        raise SettingsError(
-            f"settings of {file}: {'; '.join(wrong)}", hint="change one of the two values"
-        )
+        raise SettingsError(f"{where}: {'; '.join(wrong)}", hint="change one of the two values")
     if not settings.catalog.dsn:
         raise no_catalog(file)
     check_dsn(settings.catalog.dsn, "catalog.dsn")

@@ -66,7 +66,8 @@ def without_shard(current: Topology, shard_id: str) -> Topology:
             f"it holds the local tables {', '.join(local)}",
             shard=shard.id,
             epoch=current.epoch,
-            hint="local tables have no other home: drop them from the registry first",
+            hint=f"local tables do not move: keep the shard, `shardrouter shard drain {shard.id}`"
+            " takes its slots",
         )
     return current.next(shards=tuple(s for s in current.shards if s.id != shard.id))
 

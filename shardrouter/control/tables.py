@@ -31,7 +31,8 @@ def with_table(current: Topology, table: Table) -> Topology:
         raise SettingsError(
             f"table {table.full_name} is registered already, as {describe_table(standing)}",
             epoch=current.epoch,
-            hint="how a table is spread cannot be changed while it holds rows",
+            hint="how a table is spread cannot be changed: register another table"
+            " and copy the rows through a router",
         )
     if table.shard is not None:
         current.shard(table.shard)
