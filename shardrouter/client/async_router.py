@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 import psycopg
+from sqlalchemy import Result, Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shardrouter.client.core import UNSET
 from shardrouter.client.face import RouterFace
 from shardrouter.client.open import open_core, open_embedded
+from shardrouter.client.outcomes import ShardReport
 from shardrouter.client.pin import pinned
 from shardrouter.client.plain import driver_of, translate
 from shardrouter.client.pools import make_async_engine
-from shardrouter.client.runtime import GreenletRuntime, run_in_bridge
+from shardrouter.client.runtime import GreenletRuntime, run_in_bridge, wait_in_bridge
 from shardrouter.client.session import ShardSession
 from shardrouter.client.transaction import AsyncTransaction
+from shardrouter.client.unit import UnitOfWork
 from shardrouter.topology import key_slot
 
 P = ParamSpec("P")
@@ -107,6 +110,42 @@ class AsyncRouter(RouterFace):
         """Return one transaction over several keys; use it in an ``async with`` block."""
         work = self._core.writes.transaction(keys, reference)
         return AsyncTransaction(work, keys, {**self._session_options, **options})
+
+    async def gather(
+        self,
+        statement: Select[Any],
+        *,
+        read: str = "primary",
+        max_lag: float | str | None = None,
+        fallback: str | None = None,
+    ) -> Result[Any]:
+        """Return the rows of a SELECT over all shards, as one Postgres holding all would."""
+        choice = self._core.read_choice(read, max_lag, fallback)
+        assert choice is not None  # read is never None here
+        return await run_in_bridge(self._core.scatter.gather, statement, choice)
+
+    async def map(
+        self,
+        call: Callable[[AsyncSession], Awaitable[R]],
+        *,
+        read: str | None = None,
+        **options: Any,
+    ) -> ShardReport[R]:
+        """Run ``await call(session)`` on every shard, side by side; report what came of each."""
+        merged = {**self._session_options, **options}
+
+        async def work(unit: UnitOfWork) -> R:
+            async with AsyncSession(
+                sync_session_class=ShardSession, unit=unit, **merged
+            ) as session:
+                result = await call(session)
+                await session.commit()
+                return result
+
+        choice = self._core.read_choice(read, None, None)
+        return await run_in_bridge(
+            self._core.scatter.map, lambda unit: wait_in_bridge(work(unit)), choice
+        )
 
     async def new_id(self, key: Any) -> int:
         """Return a new 64-bit id that sorts by time and carries the key's slot."""

@@ -18,6 +18,7 @@ from shardrouter.client.causal import current_scope
 from shardrouter.client.pin import check_pin
 from shardrouter.client.pools import EngineFactory, Pools, checkout_error
 from shardrouter.client.runtime import Runtime
+from shardrouter.client.scatter import Scatter
 from shardrouter.client.unit import ReadChoice, UnitOfWork, release
 from shardrouter.client.writes import Writes
 from shardrouter.config import Settings
@@ -70,6 +71,7 @@ class RouterCore:
         self._process = os.getpid()
         self._closed = False
         self.writes = Writes(self)
+        self.scatter = Scatter(self, settings.gather)
 
     # Where a key lives
 

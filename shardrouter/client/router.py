@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import psycopg
+from sqlalchemy import Result, Select
 
 from shardrouter.client.core import UNSET
 from shardrouter.client.face import RouterFace
 from shardrouter.client.open import open_core, open_embedded
+from shardrouter.client.outcomes import ShardReport
 from shardrouter.client.pin import pinned
 from shardrouter.client.plain import driver_of, translate
 from shardrouter.client.pools import make_sync_engine
 from shardrouter.client.runtime import ThreadRuntime
 from shardrouter.client.session import ShardSession
 from shardrouter.client.transaction import Transaction
+from shardrouter.client.unit import UnitOfWork
 from shardrouter.topology import key_slot
 
 P = ParamSpec("P")
@@ -123,6 +126,42 @@ class Router(RouterFace):
         """
         work = self._core.writes.transaction(keys, reference)
         return Transaction(work, keys, {**self._session_options, **options})
+
+    def gather(
+        self,
+        statement: Select[Any],
+        *,
+        read: str = "primary",
+        max_lag: float | str | None = None,
+        fallback: str | None = None,
+    ) -> Result[Any]:
+        """Return the rows of a SELECT over all shards, as one Postgres holding all would.
+
+        ORDER BY, LIMIT, OFFSET, DISTINCT, GROUP BY, HAVING and count, sum, min, max, avg are
+        merged exactly; anything else raises CrossShardUnsupported naming the clause
+        (docs/reference/gather.md). Each shard answers from a snapshot of its own. read: "primary"
+        or "replica", as in ``session``. Raises ScatterFailed when a shard did not answer.
+        """
+        choice = self._core.read_choice(read, max_lag, fallback)
+        assert choice is not None  # read is never None here
+        return self._core.scatter.gather(statement, choice)
+
+    def map(
+        self, call: Callable[[ShardSession], R], *, read: str | None = None, **options: Any
+    ) -> ShardReport[R]:
+        """Run ``call(session)`` on every shard, side by side, and report what came of each.
+
+        A writing session commits when the call returns. Nothing is raised for a shard that
+        failed: look at ``report.failed``, or call ``report.raise_if_failed()``.
+        """
+
+        def on_unit(unit: UnitOfWork) -> R:
+            with ShardSession(unit=unit, **{**self._session_options, **options}) as session:
+                result = call(session)
+                session.commit()
+                return result
+
+        return self._core.scatter.map(on_unit, self._core.read_choice(read, None, None))
 
     def new_id(self, key: Any) -> int:
         """Return a new 64-bit id that sorts by time and carries the key's slot.
