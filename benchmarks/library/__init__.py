@@ -1,0 +1,12 @@
+"""Suite ``library``: what routing inside the service process costs."""
+
+from typing import Final
+
+from benchmarks.library import key_path, point_select, unit_of_work
+from benchmarks.suite import Benchmark
+
+BENCHMARKS: Final = (
+    Benchmark("key path", key_path.run, is_repeated_pure=True),
+    Benchmark("unit of work", unit_of_work.run, is_repeated_pure=True),
+    Benchmark("point select", point_select.run, is_repeated_pure=True),
+)
