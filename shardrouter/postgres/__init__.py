@@ -12,7 +12,7 @@ from shardrouter.postgres.guard import (
 from shardrouter.postgres.guard_check import GuardReport, GuardState, check_guards
 from shardrouter.postgres.guard_sql import Guard, guard_sql
 from shardrouter.postgres.inspect import NodeFacts, inspect_node
-from shardrouter.postgres.locks import Patience, Sleep, run_with_locks
+from shardrouter.postgres.locks import PATIENCE, Patience, Sleep, run_with_locks
 from shardrouter.postgres.prepared import (
     BranchOutcome,
     BranchStatus,
@@ -29,6 +29,7 @@ from shardrouter.postgres.probe import REPLAY_SQL, Probe, probe, replay_position
 from shardrouter.postgres.replica_identity import ensure_identity, identity_sql
 
 __all__ = [
+    "PATIENCE",
     "POSITION_SQL",
     "REPLAY_SQL",
     "AsyncBackend",
