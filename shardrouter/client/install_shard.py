@@ -17,6 +17,7 @@ from shardrouter.postgres import (
     ensure_identity,
     has_foreign_rows,
     key_columns,
+    lock_installers,
     read_table,
     run_with_locks,
     write_guards,
@@ -80,6 +81,7 @@ class ShardInstall:
 
     def _make(self) -> list[Plan]:
         """Make what is missing, in one transaction; return the plans of tables that stood."""
+        lock_installers(self._connection)
         self._ensure_schemas()
         inspector = inspect(self._connection)
         standing = [
@@ -87,13 +89,13 @@ class ShardInstall:
             for plan in self._plans
             if inspector.has_table(plan.table.name, schema=plan.table.schema)
         ]
-        self._metadata.create_all(self._connection, tables=[plan.table for plan in self._plans])
         self._refuse_differences(standing)
-        for plan in self._plans:
-            self._refuse_unfit(plan)
         sharded = [plan.entry for plan in self._plans if plan.kind is TableKind.SHARDED]
         for entry in sharded:
             ensure_identity(self._connection, entry)
+        self._metadata.create_all(self._connection, tables=[plan.table for plan in self._plans])
+        for plan in self._plans:
+            self._refuse_unfit(plan)
         guards = [Guard.of(entry, self._topology, self._shard) for entry in sharded]
         write_guards(self._connection, guards)
         return standing

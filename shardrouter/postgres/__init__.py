@@ -6,6 +6,7 @@ from shardrouter.postgres.direct import direct_connection
 from shardrouter.postgres.guard import (
     has_foreign_rows,
     install_guards,
+    lock_installers,
     sharded_tables,
     write_guards,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "is_marked",
     "key_columns",
     "list_prepared",
+    "lock_installers",
     "prepare_branch",
     "probe",
     "read_position",

@@ -58,7 +58,7 @@ def write_guards(connection: Connection, guards: Sequence[Guard]) -> None:
     """
     if not guards:
         return
-    connection.execute(_LOCK_INSTALLERS, {"key": _INSTALLER_LOCK})
+    lock_installers(connection)
     _ensure_schema(connection)
     ordered = sorted(guards, key=lambda guard: guard.table.full_name)
     names = ", ".join(table_sql(guard.table) for guard in ordered)
@@ -67,6 +67,11 @@ def write_guards(connection: Connection, guards: Sequence[Guard]) -> None:
         _record(connection, guard)
         for statement in guard.install_sql():
             run_verbatim(connection, statement)
+
+
+def lock_installers(connection: Connection) -> None:
+    """Let nobody else install on this database until the transaction ends."""
+    connection.execute(_LOCK_INSTALLERS, {"key": _INSTALLER_LOCK})
 
 
 def has_foreign_rows(connection: Connection, guard: Guard) -> bool:
