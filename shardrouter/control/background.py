@@ -1,6 +1,7 @@
 """All background loops of one process, started and stopped together."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,16 +11,19 @@ from sqlalchemy import Connection, Engine
 
 from shardrouter.catalog import CatalogStore, TransactionJournal, catalog_engine
 from shardrouter.config import Settings
-from shardrouter.control.in_doubt import resolve_once
+from shardrouter.control.in_doubt import clean_once, resolve_once
 from shardrouter.control.monitor import Monitor
 from shardrouter.control.thread import ControlThread
 from shardrouter.control.topology_keeper import TopologyKeeper
-from shardrouter.errors import LeaseExpired
+from shardrouter.errors import CatalogUnavailable, LeaseExpired
 from shardrouter.postgres import direct_connection
 from shardrouter.routing import writable_node
 from shardrouter.topology import ShardId
 
+logger = logging.getLogger(__name__)
+
 SWEEP_EVERY: Final = 12  # resolver rounds between two searches of the shards for strays
+KEEP_FINISHED_SECONDS: Final = 3600.0  # so long people may look a finished transaction up
 FIRST_LOOK_SECONDS: Final = 0.01  # pauses while the monitor's first round is awaited
 
 
@@ -27,7 +31,7 @@ class Background:
     """Topology keeper, monitor, in-doubt resolver and what else must be done now and then."""
 
     def __init__(self, settings: Settings, kind: str = "library") -> None:
-        self._settings = settings
+        self.settings = settings
         self.catalog: Engine = catalog_engine(
             settings.catalog.dsn,
             settings.catalog.connect_timeout_seconds,
@@ -48,7 +52,7 @@ class Background:
             self._thread.call(self.keeper.start())
             self._thread.keep(self.keeper.run, name="topology keeper")
             self._thread.keep(self.monitor.run, name="monitor")
-            transaction = self._settings.transaction
+            transaction = self.settings.transaction
             resolver = _Resolver(self)
             self.every(transaction.resolve_every_seconds, resolver.run_once, name="resolver")
             self._await_first_look()
@@ -77,13 +81,13 @@ class Background:
         topology = self.keeper.current()
         shard = topology.shard(shard_id)
         node = writable_node(shard, self.monitor.view, topology.epoch)
-        timeout = self._settings.pool.connect_timeout_seconds
+        timeout = self.settings.pool.connect_timeout_seconds
         with direct_connection(shard, node, timeout, "shardrouter-resolver") as connection:
             yield connection
 
     def _await_first_look(self) -> None:
         """Without it the first reads would all go to the primaries."""
-        deadline = time.monotonic() + self._settings.monitor.timeout_ms / 1000
+        deadline = time.monotonic() + self.settings.monitor.timeout_ms / 1000
         topology = self.keeper.current()
         while not self.monitor.has_seen_all(topology) and time.monotonic() < deadline:
             time.sleep(FIRST_LOOK_SECONDS)
@@ -98,16 +102,21 @@ class _Resolver:
         self._round = 0
 
     def run_once(self) -> None:
-        background = self._background
         try:
-            topology = background.keeper.current()
-        except LeaseExpired:
-            return  # the journal is in the catalog, which does not answer
+            self._resolve(self._background)
+        except (LeaseExpired, CatalogUnavailable) as error:
+            # The journal is in the catalog: what is in doubt waits until it answers.
+            logger.warning("resolver_waits reason=%s", error.message)
+
+    def _resolve(self, background: Background) -> None:
+        shards = [shard.id for shard in background.keeper.current().shards]
         is_sweep = self._round % SWEEP_EVERY == 0
         self._round += 1
         resolve_once(
             self._journal,
             background.connect_primary,
-            background._settings.transaction.presume_abort_after_seconds,
-            sweep=[shard.id for shard in topology.shards] if is_sweep else (),
+            background.settings.transaction.presume_abort_after_seconds,
+            sweep=shards if is_sweep else (),
         )
+        if is_sweep:
+            clean_once(self._journal, background.connect_primary, KEEP_FINISHED_SECONDS)
