@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 import psycopg
-from sqlalchemy import Result, Select
+from sqlalchemy import MetaData, Result, Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shardrouter.client.core import UNSET
+from shardrouter.client.create_tables import create_tables
 from shardrouter.client.face import RouterFace
 from shardrouter.client.open import open_core, open_embedded
 from shardrouter.client.outcomes import ShardReport
@@ -22,7 +23,7 @@ from shardrouter.client.runtime import GreenletRuntime, run_in_bridge, wait_in_b
 from shardrouter.client.session import ShardSession
 from shardrouter.client.transaction import AsyncTransaction
 from shardrouter.client.unit import UnitOfWork
-from shardrouter.topology import key_slot
+from shardrouter.topology import Topology, key_slot
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -146,6 +147,10 @@ class AsyncRouter(RouterFace):
         return await run_in_bridge(
             self._core.scatter.map, lambda unit: wait_in_bridge(work(unit)), choice
         )
+
+    async def create_all(self, source: MetaData | type[Any]) -> Topology:
+        """Make the tables of a MetaData or declarative base on every shard, with their guards."""
+        return await run_in_bridge(create_tables, self._core, source)
 
     async def new_id(self, key: Any) -> int:
         """Return a new 64-bit id that sorts by time and carries the key's slot."""

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import psycopg
-from sqlalchemy import Result, Select
+from sqlalchemy import MetaData, Result, Select
 
 from shardrouter.client.core import UNSET
+from shardrouter.client.create_tables import create_tables
 from shardrouter.client.face import RouterFace
 from shardrouter.client.open import open_core, open_embedded
 from shardrouter.client.outcomes import ShardReport
@@ -20,7 +21,7 @@ from shardrouter.client.runtime import ThreadRuntime
 from shardrouter.client.session import ShardSession
 from shardrouter.client.transaction import Transaction
 from shardrouter.client.unit import UnitOfWork
-from shardrouter.topology import key_slot
+from shardrouter.topology import Topology, key_slot
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -162,6 +163,14 @@ class Router(RouterFace):
                 return result
 
         return self._core.scatter.map(on_unit, self._core.read_choice(read, None, None))
+
+    def create_all(self, source: MetaData | type[Any]) -> Topology:
+        """Make the tables of a MetaData or declarative base on every shard, with their guards.
+
+        Registers them in the topology, which is returned. Tables that stand are left as they
+        are; safe to repeat. Raises UnsupportedSchema, ScatterFailed, StaleEpoch.
+        """
+        return create_tables(self._core, source)
 
     def new_id(self, key: Any) -> int:
         """Return a new 64-bit id that sorts by time and carries the key's slot.
