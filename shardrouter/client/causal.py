@@ -6,7 +6,7 @@ seen by the request that started it. Sharing can only make reads fresher.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -17,16 +17,30 @@ from shardrouter.topology import Position, ShardId
 class CausalScope:
     """Holds the token of one context; safe to use from several threads."""
 
-    __slots__ = ("_lock", "token")
+    __slots__ = ("_lock", "pending", "token")
 
     def __init__(self, token: Token) -> None:
         self.token = token
+        self.pending: Mapping[ShardId, frozenset[str]] = {}
+        """Global ids of this context's commits that a shard has still to carry out: it was down."""
+
         self._lock = threading.Lock()
 
     def record(self, shard: ShardId, position: Position) -> None:
         """Note a commit."""
         with self._lock:
             self.token = self.token.with_commit(shard, position)
+
+    def add_pending(self, shard: ShardId, gid: str) -> None:
+        """Note a commit that the shard shows only later."""
+        with self._lock:
+            self.pending = {**self.pending, shard: self.pending.get(shard, frozenset()) | {gid}}
+
+    def forget_pending(self, shard: ShardId, gids: frozenset[str]) -> None:
+        """Note that the shard has carried these out; their position was recorded before."""
+        with self._lock:
+            left = {**self.pending, shard: self.pending.get(shard, frozenset()) - gids}
+            self.pending = {shard: gids for shard, gids in left.items() if gids}
 
     def merge(self, token: Token) -> None:
         """Demand also what another token demands."""

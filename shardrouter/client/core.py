@@ -149,6 +149,8 @@ class RouterCore:
         if topology.epoch != self._pooled_epoch:
             self._retire_pools(topology)
         shard = topology.shard(shard.id)  # the unit may have been made an epoch ago
+        if current_scope().pending:
+            self.writes.settle_pending(shard.id)
         connection, node = self._choose(topology, shard, read)
         for watcher in self._watchers:
             watcher(shard.id, node.id)

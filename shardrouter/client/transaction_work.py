@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from shardrouter.client.branch import Branch, first_line, rollback_all
+from shardrouter.client.causal import current_scope
 from shardrouter.client.commit import Committer
 from shardrouter.client.pin import check_pin
 from shardrouter.client.reference_writes import ReferenceSession, Repeater
@@ -174,7 +175,9 @@ class TransactionWork:
             branches = [branch for branch, _ in self._branches.values()]
             if branches:
                 done = self._committer.commit(branches)
-                self.id, self.pending = done.id, done.pending
+                self.id, self.pending = done.id, tuple(done.pending)
+                for shard, gid in done.pending.items():
+                    current_scope().add_pending(shard, gid)
             for session in self._sessions:
                 session.dispatch.after_commit(session)
                 if session.expire_on_commit:

@@ -8,7 +8,7 @@ docs/flows/transaction.md names every step and what a crash there leaves.
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 from uuid import UUID, uuid4
@@ -58,8 +58,8 @@ class Committed:
     id: UUID | None = None
     """None when no journal entry was needed: at most one shard had written."""
 
-    pending: tuple[ShardId, ...] = ()
-    """Shards that did not answer: their part appears when the resolver reaches them."""
+    pending: Mapping[ShardId, str] = field(default_factory=dict)
+    """Shards that did not answer, and the gid there: it is committed when they are reached."""
 
 
 def no_step(name: str) -> None:
@@ -197,7 +197,11 @@ class TwoPhaseCommit:
         lost = [shard for shard, outcome in outcomes.items() if outcome is BranchOutcome.LOST]
         if lost:
             self._report_lost(transaction, gids, lost)
-        pending = tuple(s for s, o in outcomes.items() if not _is_settled(o) and s not in lost)
+        pending = {
+            shard: gids[shard]
+            for shard, outcome in outcomes.items()
+            if not _is_settled(outcome) and shard not in lost
+        }
         if pending:
             logger.warning(
                 "commit_pending transaction=%s shards=%s reason=%s",

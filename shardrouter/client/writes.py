@@ -4,18 +4,22 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from shardrouter.catalog import IdWorkers, TransactionJournal
 from shardrouter.client.branch import Shards
+from shardrouter.client.causal import current_scope
 from shardrouter.client.commit import Committer
 from shardrouter.client.ids import IdSource
 from shardrouter.client.transaction_work import Core, TransactionWork
-from shardrouter.client.two_phase import TwoPhaseCommit
+from shardrouter.client.two_phase import BUSY_PAUSES_SECONDS, TwoPhaseCommit
 from shardrouter.config import Settings
 from shardrouter.control import Background
-from shardrouter.errors import CatalogUnavailable, IdError
+from shardrouter.errors import BackendUnreachable, CatalogUnavailable, IdError
+from shardrouter.postgres import POSITION_SQL, BranchOutcome, read_position, settle_branch
+from shardrouter.topology import Position, ShardId
+from shardrouter.topology.transaction import Decision
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +55,34 @@ class Writes:
         return TransactionWork(
             self._core, self.committer, self._core.settings.transaction, keys, reference
         )
+
+    def settle_pending(self, shard: ShardId) -> None:
+        """Let this context see its own commits: carry out what the shard, being down, missed.
+
+        Raises BackendUnreachable while it still is.
+        """
+        scope = current_scope()
+        gids = scope.pending.get(shard)
+        if gids:
+            position = self._core.runtime.run_blocking(lambda: self._carry_out(shard, gids))
+            scope.record(shard, position)
+            scope.forget_pending(shard, gids)
+
+    def _carry_out(self, shard: ShardId, gids: Iterable[str]) -> Position:
+        with self._core.background.connect_primary(shard) as connection:
+            for gid in gids:
+                for pause in BUSY_PAUSES_SECONDS:
+                    # LOST: nothing more will appear. The resolver tells of the damage.
+                    if settle_branch(connection, gid, Decision.COMMIT) is not BranchOutcome.BUSY:
+                        break
+                    time.sleep(pause)
+                else:
+                    raise BackendUnreachable(
+                        f"prepared transaction {gid} is being committed by another session",
+                        shard=shard,
+                        hint="try again in a moment",
+                    )
+            return read_position(*connection.exec_driver_sql(POSITION_SQL).one())
 
     def close(self) -> None:
         """Give the worker number back, as far as the catalog answers."""

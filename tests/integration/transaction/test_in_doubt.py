@@ -8,11 +8,18 @@ from uuid import uuid4
 
 import pytest
 from psycopg import sql
+from sqlalchemy import text
 
 from shardrouter import Router
 from shardrouter.catalog import TransactionJournal
+from shardrouter.client.causal import current_scope
 from shardrouter.control.in_doubt import Resolution, clean_once, resolve_once
-from shardrouter.errors import CatalogUnavailable, CommitInDoubt, TransactionAborted
+from shardrouter.errors import (
+    BackendUnreachable,
+    CatalogUnavailable,
+    CommitInDoubt,
+    TransactionAborted,
+)
 from shardrouter.topology import ShardId
 from shardrouter.topology.transaction import Decision, Gid, TransactionState
 from tests.support.cluster import Cluster
@@ -211,8 +218,6 @@ def test_a_shard_that_goes_down_after_the_decision(
     resolve: Callable[[], list[Resolution]],
 ) -> None:  # fmt: skip
     a, _, b, _ = accounts
-    with closed(cluster, "s1-p"):
-        pass
     outage = closed(cluster, "s1-p")
     with_steps(router, at("decided", outage.__enter__))
     try:
@@ -221,6 +226,8 @@ def test_a_shard_that_goes_down_after_the_decision(
         [resolution] = resolve()
         assert resolution.state is TransactionState.COMMITTING
         assert "s1" in resolution.branches
+        with pytest.raises(BackendUnreachable), router.session(key=b, read="replica") as session:
+            session.execute(text("SELECT 1"))
     finally:
         outage.__exit__(None, None, None)
     assert balance(router, a) == 99
@@ -288,6 +295,24 @@ def test_a_catalog_that_comes_back_in_time(
     transfer(router, 1, accounts[0], accounts[2])
     assert ledger.transfers().keys() == {1}
     assert ledger.journal() == [("commit", True, None)]
+
+
+@pytest.mark.parametrize("read", ["replica", "primary", None])
+def test_a_context_sees_its_commit_as_soon_as_the_shard_is_back(
+    read: str | None, router: Router, accounts: Accounts, cluster: Cluster
+) -> None:
+    """Without waiting for the resolver: a read of the shard finishes the commit first."""
+    a, _, b, _ = accounts
+    outage = closed(cluster, "s1-p")
+    with_steps(router, at("decided", outage.__enter__))
+    try:
+        assert transfer(router, 1, a, b).pending == ("s1",)
+    finally:
+        outage.__exit__(None, None, None)
+    with router.session(key=b, read=read) as session:
+        query = text("SELECT balance FROM account WHERE id = :id")
+        assert session.execute(query, {"id": b}).scalar_one() == 101
+    assert current_scope().pending == {}
 
 
 # "Not found" is never taken for committed
