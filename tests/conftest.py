@@ -3,7 +3,12 @@
 from shardrouter.build import describe
 from shardrouter.local import describe_binaries
 
-pytest_plugins = ["tests.plugins.fix_fleet", "tests.plugins.fix_speed"]
+pytest_plugins = [
+    "tests.plugins.fix_catalog",
+    "tests.plugins.fix_fleet",
+    "tests.plugins.fix_gather",
+    "tests.plugins.fix_speed",
+]
 
 
 def pytest_report_header() -> list[str]:
