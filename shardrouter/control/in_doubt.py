@@ -7,8 +7,8 @@ before "abort" is written. Prepared transactions whose gid is not exactly ours a
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -17,8 +17,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from shardrouter.catalog import TransactionJournal
-from shardrouter.errors import ShardRouterError
-from shardrouter.postgres import BranchOutcome, delete_markers, list_prepared, settle_branch
+from shardrouter.errors import ShardRouterError, UnknownShard
+from shardrouter.postgres import (
+    BranchOutcome,
+    answers_within,
+    delete_markers,
+    list_prepared,
+    settle_branch,
+)
 from shardrouter.topology import ShardId
 from shardrouter.topology.transaction import Decision, JournalEntry, TransactionState, parse_gid
 
@@ -28,6 +34,7 @@ ConnectPrimary = Callable[[ShardId], AbstractContextManager[Connection]]
 """Opens a connection to a shard's primary. May raise any ShardRouterError or DBAPIError."""
 
 LEAVE_ALONE_SECONDS: Final = 1.0  # a living process settles its own branches sooner
+SHARD_ANSWERS_SECONDS: Final = 30.0  # for all that one pass asks of a shard
 RESOLVER: Final = "resolver"
 
 _SETTLED: Final = frozenset({BranchOutcome.DONE, BranchOutcome.ALREADY})
@@ -64,9 +71,15 @@ def resolve_once(
     strays = _strays(journal, connect_primary, sweep, open_entries, presume_abort_after_seconds)
     for entry in strays.known:
         due.setdefault(entry.id, entry)
-    outcomes = _settle_all(connect_primary, due.values())
-    resolutions = [_conclude(journal, entry, outcomes[entry.id]) for entry in due.values()]
-    return resolutions + strays.unknown
+    return carry_out(journal, connect_primary, list(due.values())) + strays.unknown
+
+
+def carry_out(
+    journal: TransactionJournal, connect_primary: ConnectPrimary, entries: Sequence[JournalEntry]
+) -> list[Resolution]:
+    """Settle every branch of transactions that are decided, and note what it came to."""
+    outcomes = _settle_all(connect_primary, entries)
+    return [_conclude(journal, entry, outcomes[entry.id]) for entry in entries]
 
 
 def clean_once(
@@ -85,11 +98,13 @@ def clean_once(
     unreached: set[ShardId] = set()
     for shard, gids in by_shard.items():
         try:
-            with connect_primary(shard) as connection:
+            with _asking(connect_primary, shard) as connection:
                 delete_markers(connection, gids)
+        except UnknownShard:
+            continue  # it left the fleet, and its markers with it
         except (ShardRouterError, DBAPIError) as error:
             unreached.add(shard)
-            logger.info("markers_kept shard=%s reason=%s", shard, _first_line(error))
+            logger.info("markers_kept shard=%s reason=%s", shard, first_line(error))
     done = [entry.id for entry in old if unreached.isdisjoint(entry.branches)]
     if done:
         journal.forget(done)
@@ -194,10 +209,10 @@ def _strays(
 
 def _prepared_on(connect_primary: ConnectPrimary, shard: ShardId, fleet: str) -> list[str]:
     try:
-        with connect_primary(shard) as connection:
+        with _asking(connect_primary, shard) as connection:
             return list_prepared(connection, fleet)
     except (ShardRouterError, DBAPIError) as error:
-        logger.info("sweep_skipped shard=%s reason=%s", shard, _first_line(error))
+        logger.info("sweep_skipped shard=%s reason=%s", shard, first_line(error))
         return []
 
 
@@ -213,12 +228,12 @@ def _settle_all(
             by_shard[shard].append(entry)
     for shard, tasks in by_shard.items():
         try:
-            with connect_primary(shard) as connection:
+            with _asking(connect_primary, shard) as connection:
                 for entry in tasks:
                     outcomes[entry.id][shard] = _settle(connection, shard, entry)
         except (ShardRouterError, DBAPIError) as error:
             for entry in tasks:
-                outcomes[entry.id].setdefault(shard, _first_line(error))
+                outcomes[entry.id].setdefault(shard, first_line(error))
     return outcomes
 
 
@@ -229,7 +244,7 @@ def _settle(connection: Connection, shard: ShardId, entry: JournalEntry) -> Bran
     except DBAPIError as error:
         if error.connection_invalidated:
             raise
-        return _first_line(error)  # not allowed, say: the others may go on
+        return first_line(error)  # not allowed, say: the others may go on
 
 
 def _conclude(
@@ -266,10 +281,19 @@ def _damaged(
     return TransactionState.DAMAGED, damage
 
 
+@contextmanager
+def _asking(connect_primary: ConnectPrimary, shard: ShardId) -> Iterator[Connection]:
+    with (
+        connect_primary(shard) as connection,
+        answers_within(connection, SHARD_ANSWERS_SECONDS),
+    ):
+        yield connection
+
+
 def _named(resolution: Resolution) -> tuple[UUID, str]:
     return resolution.transaction, ",".join(resolution.gids.values())
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     message = error.message if isinstance(error, ShardRouterError) else str(error)
     return (message.strip().splitlines() or [type(error).__name__])[0]

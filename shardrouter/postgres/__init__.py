@@ -28,6 +28,7 @@ from shardrouter.postgres.prepared import (
 )
 from shardrouter.postgres.probe import REPLAY_SQL, Probe, probe, replay_position
 from shardrouter.postgres.replica_identity import ensure_identity, identity_sql
+from shardrouter.postgres.watchdog import answers_within
 
 __all__ = [
     "PATIENCE",
@@ -46,6 +47,7 @@ __all__ = [
     "Probe",
     "Sleep",
     "TableFacts",
+    "answers_within",
     "branch_status",
     "check_guards",
     "delete_markers",
