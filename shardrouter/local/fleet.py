@@ -111,7 +111,9 @@ class LocalFleet:
         one outlives it. Leftovers of a creation that was killed are removed first.
         Raises FleetError when the directory holds a fleet already, or anything else.
         """
-        return cls._create(data, shards, replicas, fsync, attached, False, report)
+        return cls._create(
+            data, shards, replicas, fsync, attached=attached, temporary=False, report=report
+        )
 
     @classmethod
     def temporary(cls, shards: int = 2, replicas: int = 1, fsync: bool = False) -> Self:
@@ -121,7 +123,9 @@ class LocalFleet:
         """
         data = Path(tempfile.mkdtemp(prefix="shardrouter-", dir=_roomy_directory(fsync))).resolve()
         data.chmod(0o711)
-        return cls._create(data, shards, replicas, fsync, True, True, _say_nothing)
+        return cls._create(
+            data, shards, replicas, fsync, attached=True, temporary=True, report=_say_nothing
+        )
 
     @classmethod
     def _create(
@@ -130,17 +134,18 @@ class LocalFleet:
         shards: int,
         replicas: int,
         fsync: bool,
+        *,
         attached: bool,
         temporary: bool,
         report: Report,
     ) -> Self:
         _check_size(shards, replicas)
         data = data.resolve()
+        cls.discard(data)
         with fleet_errors(data):
             prepare_data(data)
             check_only_ours(data)  # before a lock file is left in somebody else's directory
             with locked(data):
-                remove_leftovers(data)
                 check_vacant(data)
                 guard = Guard(data, destroys=temporary) if attached else None
                 try:

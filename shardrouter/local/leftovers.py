@@ -1,6 +1,7 @@
 """Remove fleets: half-made ones that a killed command left, and finished ones on request."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from shardrouter.errors import FleetError
@@ -17,9 +18,10 @@ from shardrouter.local.state import (
 
 
 def remove_leftovers(data: Path) -> bool:
-    """Remove what a killed command left, processes and data. Returns whether there was anything.
+    """Remove what a killed command left: processes, data, the directory if nothing else is in it.
 
-    The fleet's lock must be held. Raises FleetError when a process does not end.
+    Returns whether there was anything. The fleet's lock must be held, and is gone afterwards.
+    Raises FleetError when a process does not end.
     """
     if FleetState.read(data) is not None:  # finished, only the marker may be left
         (data / MARKER_FILE).unlink(missing_ok=True)
@@ -29,11 +31,15 @@ def remove_leftovers(data: Path) -> bool:
         return False
     remove_place(data, place)
     (data / MARKER_FILE).unlink()
+    for name in (*HALF_WRITTEN, LOCK_FILE):  # whoever waits for the lock makes it anew
+        (data / name).unlink(missing_ok=True)
+    with suppress(OSError):  # something else is in it
+        data.rmdir()
     return True
 
 
 def remove_fleet(data: Path) -> bool:
-    """Remove a fleet whatever its state, and the directory when nothing else is in it.
+    """Remove a fleet whatever its state, as ``remove_leftovers`` does.
 
     Crash: the marker stays until all is gone, so the next command finds a half-made fleet.
     """
@@ -41,12 +47,7 @@ def remove_fleet(data: Path) -> bool:
     if state is not None:
         write_marker(data, state.place)
         (data / STATE_FILE).unlink()
-    found = remove_leftovers(data)
-    for name in (*HALF_WRITTEN, LOCK_FILE):
-        (data / name).unlink(missing_ok=True)
-    if not os.listdir(data):
-        data.rmdir()
-    return found
+    return remove_leftovers(data)
 
 
 def check_only_ours(data: Path) -> None:

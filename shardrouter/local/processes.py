@@ -51,7 +51,14 @@ def send(pids: Sequence[int], number: signal.Signals) -> None:
 
 def wait_gone(data: Path, seconds: float) -> bool:
     """Wait until no process is left in the data directory; False when the time ran out."""
-    return wait_until(lambda: not processes_of(data), seconds)
+    left: tuple[int, ...] = ()
+
+    def none_left() -> bool:
+        nonlocal left  # looking through all processes of the machine is dear, so only at the end
+        left = tuple(pid for pid in left if _belongs(pid, data)) or processes_of(data)
+        return not left
+
+    return wait_until(none_left, seconds)
 
 
 def kill_all(data: Path, seconds: float) -> bool:
@@ -104,12 +111,19 @@ def _all_pids() -> Iterator[int]:
 
 def _belongs(pid: int, data: Path) -> bool:
     """Race: the process may end at any point here, and is then not ours."""
+    process = _PROC / str(pid)
     try:
-        if os.readlink(_PROC / str(pid) / "cwd").removesuffix(" (deleted)") == str(data):
-            return (_PROC / str(pid) / "comm").read_text().strip() in _PROGRAMS
-        command = (_PROC / str(pid) / "cmdline").read_text(errors="replace")
+        if _directory_of(process) == str(data):
+            return (process / "comm").read_text().strip() in _PROGRAMS
+        words = (process / "cmdline").read_text(errors="replace").split("\0")
     except OSError:
         return False
-    words = command.split("\0")
     is_program = os.path.basename(words[0]) in _PROGRAMS
     return is_program and ("-D", str(data)) in pairwise(words)
+
+
+def _directory_of(process: Path) -> str | None:
+    try:
+        return os.readlink(process / "cwd").removesuffix(" (deleted)")
+    except PermissionError:  # of another user, or of another container; its command may tell
+        return None
