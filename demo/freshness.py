@@ -88,6 +88,6 @@ def _answered(result: PairsResult) -> str:
         result.answered[outcome] for outcome in ("replica", "waited", "primary")
     )
     return (
-        f"a replica at once: {at_once:,}, a replica after a short wait: {waited:,}, "
+        f"a replica known to be fresh: {at_once:,}, a replica that first caught up: {waited:,}, "
         f"the primary: {primary:,}"
     )

@@ -1,5 +1,8 @@
 """The sections that ask the shards and one plain Postgres the same questions."""
 
+from collections.abc import Callable
+from typing import Any, Final
+
 from demo.flights import planes, reference_rows
 from demo.loading_section import Loaded
 from demo.plain import PlainPostgres, compare
@@ -8,12 +11,15 @@ from demo.rankings import (
     Question,
     flights_by_maker,
     flights_of,
-    total_rows,
     unmergeable,
 )
 from demo.report import Mismatch, Report
 from shardrouter import Router
 from shardrouter.errors import CrossShardUnsupported
+
+Answer = list[tuple[Any, ...]]
+
+REPEATS: Final = 3  # the first time on each side also fills caches
 
 
 def load_plain(report: Report, plain: PlainPostgres, loaded: Loaded) -> None:
@@ -23,6 +29,7 @@ def load_plain(report: Report, plain: PlainPostgres, loaded: Loaded) -> None:
     with report.timed() as watch, report.progress("flights", len(lines)) as advance:
         plain.load([*reference_rows(), *planes()], lines, advance)
     report.say(f"{len(lines):,} flights by COPY, in {watch.text} ({watch.rate(len(lines))} rows/s)")
+    report.say(f"times of questions below are the shortest of {REPEATS}")
 
 
 def check_join(report: Report, router: Router, plain: PlainPostgres, tailnum: str) -> None:
@@ -41,7 +48,6 @@ def check_join(report: Report, router: Router, plain: PlainPostgres, tailnum: st
 def check_rankings(report: Report, router: Router, plain: PlainPostgres) -> None:
     """Gather from all shards; refuse what cannot be merged exactly."""
     report.section("Questions to all shards, each answer equal to plain Postgres")
-    ask(report, router, plain, total_rows())
     for question in RANKINGS:
         ask(report, router, plain, question())
     try:
@@ -54,10 +60,18 @@ def check_rankings(report: Report, router: Router, plain: PlainPostgres) -> None
 
 def ask(report: Report, router: Router, plain: PlainPostgres, question: Question) -> None:
     """Gather one answer, compare it, print it."""
-    with report.timed() as watch:
-        found = [tuple(row) for row in router.gather(question.query)]
-    with report.timed() as plain_watch:
-        wanted = plain.answer(question.query)
+    found, ours = _fastest(report, lambda: [tuple(row) for row in router.gather(question.query)])
+    wanted, theirs = _fastest(report, lambda: plain.answer(question.query))
     compare(question.text, found, wanted)
-    report.say(f"{question.text} ({watch.text}; plain Postgres {plain_watch.text}): equal")
+    report.say(f"{question.text}: equal ({ours}, plain Postgres {theirs})")
     report.table(question.columns, found)
+
+
+def _fastest(report: Report, answer: Callable[[], Answer]) -> tuple[Answer, str]:
+    """Return the answer and the shortest time it took."""
+    watches = []
+    for _ in range(REPEATS):
+        with report.timed() as watch:
+            found = answer()
+        watches.append(watch)
+    return found, min(watches, key=lambda watch: watch.seconds).text

