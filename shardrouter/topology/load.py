@@ -86,9 +86,11 @@ class _Balance:
         """Load of the fullest shard over its fair share; infinite when it should have none."""
         if not self.total:
             return 1.0
-        unit = self.total / sum(self.weights.values())
+        whole = sum(self.weights.values())
         return max(
-            load / (unit * self.weights[shard]) if shard in self.weights else float("inf")
+            load / self.total * whole / self.weights[shard]
+            if shard in self.weights
+            else float("inf")
             for shard, load in self.load.items()
             if load > self.total * _ROUNDING
         )
@@ -127,7 +129,9 @@ class _Balance:
             target = max(caps, key=lambda s: caps[s] - self.load[s])
             slot = self._choose(source, over[source], caps[target] - self.load[target])
             if slot is None:
-                stuck.add(source)  # for good: room only shrinks
+                slot = self._choose_above_cap(source, target)
+            if slot is None:
+                stuck.add(source)
             else:
                 self._move(slot, target)
 
@@ -144,6 +148,17 @@ class _Balance:
         if at == len(members) or members[at][0] > room:
             at = bisect_right(members, room, key=lambda member: member[0]) - 1
         return members[at][1] if at >= 0 else None
+
+    def _choose_above_cap(self, source: ShardId, target: ShardId) -> Slot | None:
+        """The smallest slot, if the target stays emptier with it than the source was.
+
+        Every such move lowers the fuller of two shards, so levelling comes to an end.
+        """
+        if not self.busy[source]:
+            return None
+        load, slot = self.busy[source][0]
+        filled = (self.load[target] + load) * self.weights.get(source, 0)
+        return slot if filled < self.load[source] * self.weights[target] else None
 
     def _move(self, slot: Slot, target: ShardId) -> None:
         source, load = self.owners[slot], self.loads[slot]

@@ -66,18 +66,18 @@ def list_moves(before: Sequence[ShardId], after: Sequence[ShardId]) -> tuple[Slo
     return tuple(move for _, _, move in sorted(ranked, key=lambda item: item[:2]))
 
 
-def share_out(
+def _share_out(
     total: int, weights: Mapping[ShardId, int], counts: Mapping[ShardId, int]
 ) -> dict[ShardId, int]:
     """Split a total by weight in whole numbers, by largest remainder.
 
-    Equal remainders go to the shard that has more slots now, then to the lower id.
+    Equal remainders go to a shard that would have to give a slot away, then to the lower id.
     """
     whole = sum(weights.values())
     quotas = {shard: total * weight // whole for shard, weight in weights.items()}
     left = total - sum(quotas.values())
     by_remainder = sorted(
-        weights, key=lambda s: (-(total * weights[s] % whole), -counts.get(s, 0), s)
+        weights, key=lambda s: (-(total * weights[s] % whole), counts.get(s, 0) <= quotas[s], s)
     )
     for shard in by_remainder[:left]:
         quotas[shard] += 1
@@ -115,7 +115,7 @@ def _quotas(
                 "no shard can take slots: those with weight are closed to new ones",
                 hint="open a shard, or give an open one a positive weight",
             )
-        quotas = share_out(slots - sum(fixed.values()), free, counts)
+        quotas = _share_out(slots - sum(fixed.values()), free, counts)
         short = {s: counts.get(s, 0) for s in free if s in closed and counts.get(s, 0) < quotas[s]}
         if not short:
             return quotas | fixed

@@ -1,5 +1,7 @@
 """Which values are keys, which are refused and how; at both speeds."""
 
+# ruff: noqa: DTZ001 - datetimes without time zone are keys, too
+
 import enum
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
