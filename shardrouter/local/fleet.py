@@ -140,6 +140,7 @@ class LocalFleet:
         report: Report,
     ) -> Self:
         _check_size(shards, replicas)
+        user = OsUser.choose()
         data = data.resolve()
         cls.discard(data)
         with fleet_errors(data):
@@ -149,7 +150,7 @@ class LocalFleet:
                 check_vacant(data)
                 guard = Guard(data, destroys=temporary) if attached else None
                 try:
-                    fleet = cls._make(data, shards, replicas, fsync, report)
+                    fleet = cls._make(data, user, shards, replicas, fsync, report)
                 except BaseException:
                     if guard is not None:
                         guard.release()
@@ -159,9 +160,10 @@ class LocalFleet:
         return fleet
 
     @classmethod
-    def _make(cls, data: Path, shards: int, replicas: int, fsync: bool, report: Report) -> Self:
+    def _make(
+        cls, data: Path, user: OsUser, shards: int, replicas: int, fsync: bool, report: Report
+    ) -> Self:
         """Crash: the marker is written first and the state last; in between all is removable."""
-        user = OsUser.choose()
         place = choose_place(data, user)
         write_marker(data, place)
         try:
@@ -188,16 +190,17 @@ class LocalFleet:
         Raises FleetError when there is none, or it belongs to another user.
         """
         data = data.resolve()
-        state = FleetState.read(data) if data.is_dir() else None
-        if state is None:
-            what = "only a half-made" if read_marker(data) else "no"
-            raise FleetError(
-                f"there is {what} local fleet in {data}",
-                hint="make one with `shardrouter up`, or name its directory with --data",
-            )
-        check_maker(data, state.place)
-        user = OsUser.of_uid((state.place / LOGS).stat().st_uid)
-        fleet = cls(data, state, _binaries_of(state, user), user)
+        with fleet_errors(data):
+            state = FleetState.read(data) if data.is_dir() else None
+            if state is None:
+                what = "only a half-made" if read_marker(data) else "no"
+                raise FleetError(
+                    f"there is {what} local fleet in {data}",
+                    hint="make one with `shardrouter up`, or name its directory with --data",
+                )
+            check_maker(data, state.place)
+            user = OsUser.of_uid((state.place / LOGS).stat().st_uid)
+            fleet = cls(data, state, _binaries_of(state, user), user)
         fleet._is_attached = attached
         return fleet
 
@@ -208,15 +211,16 @@ class LocalFleet:
         Returns whether there was anything. Raises FleetError when a process does not end.
         """
         data = data.resolve()
-        if not data.is_dir() or not (cls.exists(data) or read_marker(data)):
+        if not cls.exists(data) and not read_marker(data):
             return False
         with fleet_errors(data), locked(data):
             return remove_fleet(data) if finished else remove_leftovers(data)
 
     @classmethod
     def exists(cls, data: Path) -> bool:
-        """True when the directory holds a finished fleet, running or not."""
-        return data.is_dir() and FleetState.read(data) is not None
+        """True when the directory holds a finished fleet, running or not. Raises FleetError."""
+        with fleet_errors(data):
+            return data.is_dir() and FleetState.read(data) is not None
 
     @property
     def catalog(self) -> LocalServer:

@@ -1,8 +1,9 @@
 """A small process that outlives ours, and then ends the servers of an attached fleet.
 
 It waits on a pipe whose other end we hold: the kernel closes that end whatever way we die, by
-``kill -9`` too. Linux can signal a child at its parent's death, but that is bound to the thread
-that made the child, and postmasters are nobody's children.
+``kill -9`` too. (A process forked from ours holds it as well, for as long as it lives.) Linux can
+signal a child at its parent's death, but that is bound to the thread that made the child, and
+postmasters are nobody's children.
 """
 
 import os

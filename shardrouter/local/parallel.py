@@ -1,10 +1,10 @@
 """Run jobs of several steps side by side, each in a thread."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-Job = Sequence[Callable[[], object]]
+Job = Iterable[Callable[[], object]]
 """Steps to do one after another."""
 
 

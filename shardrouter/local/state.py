@@ -83,10 +83,7 @@ class FleetState:
         except FileNotFoundError:
             return None
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise FleetError(
-                f"{file} cannot be read: {error!r}",
-                hint="was it written by another version of shardrouter? Use another directory",
-            ) from error
+            raise _unreadable(file, error) from error
 
 
 def write_marker(data: Path, place: Path) -> None:
@@ -95,11 +92,13 @@ def write_marker(data: Path, place: Path) -> None:
 
 
 def read_marker(data: Path) -> Path | None:
-    """Return where a command was making servers when it died, or None."""
+    """Return where a command was making servers when it died, or None. Raises FleetError."""
     try:
         return Path(json.loads((data / MARKER_FILE).read_text())["place"])
     except FileNotFoundError:
         return None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable(data / MARKER_FILE, error) from error
 
 
 @contextmanager
@@ -150,6 +149,13 @@ def _take(descriptor: int, path: Path) -> bool:
         return path.stat().st_ino == os.fstat(descriptor).st_ino
     except (BlockingIOError, FileNotFoundError):
         return False
+
+
+def _unreadable(file: Path, error: Exception) -> FleetError:
+    return FleetError(
+        f"{file} cannot be read: {error!r}",
+        hint="was it written by another version of shardrouter? Use another directory",
+    )
 
 
 def _server_from(item: dict[str, Any]) -> ServerState:
