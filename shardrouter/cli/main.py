@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from shardrouter.build import describe
-from shardrouter.cli import config, fleet, init, shard, slot, table, topology
+from shardrouter.cli import config, fleet, init, migrate, shard, slot, table, topology
 from shardrouter.cli.output import run_app, say
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ for command in (fleet.up, fleet.down, fleet.status, fleet.psql):
 app.command(rich_help_panel="Topology", context_settings=slot.CONTEXT)(slot.slot)
 
 app.command(rich_help_panel="Topology")(init.init)
+app.command("migrate", rich_help_panel="Topology")(migrate.command)
 for name, noun in (
     ("shard", shard),
     ("table", table),

@@ -28,6 +28,7 @@ from shardrouter.postgres.prepared import (
 )
 from shardrouter.postgres.probe import REPLAY_SQL, Probe, probe, replay_position
 from shardrouter.postgres.replica_identity import ensure_identity, identity_sql
+from shardrouter.postgres.url import sqlalchemy_url
 from shardrouter.postgres.watchdog import answers_within
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "run_with_locks",
     "settle_branch",
     "sharded_tables",
+    "sqlalchemy_url",
     "write_guards",
     "xact_status",
 ]
