@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shardrouter.catalog.connect import answering, not_installed
 from shardrouter.catalog.install import check_schema
+from shardrouter.catalog.journal import TransactionJournal
 from shardrouter.catalog.records import Fleet, JournalEvent, LiveRouter, Publication, Registration
 from shardrouter.catalog.schema import CHANNEL, fleet, journal, routers, topology
 from shardrouter.errors import CommitInDoubt, SettingsError, StaleEpoch, UnknownShard
@@ -42,6 +43,10 @@ class CatalogStore:
     def close(self) -> None:
         """Close the idle connections."""
         self._engine.dispose()
+
+    def transactions(self) -> TransactionJournal:
+        """Return the journal of transactions over shards, in the same database."""
+        return TransactionJournal(self._engine)
 
     # The fleet and its topology
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from shardrouter.build import describe
-from shardrouter.cli import config, fleet, init, migrate, shard, slot, table, topology
+from shardrouter.cli import config, fleet, init, migrate, shard, slot, table, topology, txn
 from shardrouter.cli.output import run_app, say
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ for name, noun in (
     ("table", table),
     ("topology", topology),
     ("config", config),
+    ("txn", txn),
 ):
     app.add_typer(noun.app, name=name, rich_help_panel="Topology")
 

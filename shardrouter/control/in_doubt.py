@@ -98,7 +98,7 @@ def clean_once(
     unreached: set[ShardId] = set()
     for shard, gids in by_shard.items():
         try:
-            with _asking(connect_primary, shard) as connection:
+            with asking(connect_primary, shard) as connection:
                 delete_markers(connection, gids)
         except UnknownShard:
             continue  # it left the fleet, and its markers with it
@@ -209,7 +209,7 @@ def _strays(
 
 def _prepared_on(connect_primary: ConnectPrimary, shard: ShardId, fleet: str) -> list[str]:
     try:
-        with _asking(connect_primary, shard) as connection:
+        with asking(connect_primary, shard) as connection:
             return list_prepared(connection, fleet)
     except (ShardRouterError, DBAPIError) as error:
         logger.info("sweep_skipped shard=%s reason=%s", shard, first_line(error))
@@ -228,7 +228,7 @@ def _settle_all(
             by_shard[shard].append(entry)
     for shard, tasks in by_shard.items():
         try:
-            with _asking(connect_primary, shard) as connection:
+            with asking(connect_primary, shard) as connection:
                 for entry in tasks:
                     outcomes[entry.id][shard] = _settle(connection, shard, entry)
         except (ShardRouterError, DBAPIError) as error:
@@ -282,7 +282,7 @@ def _damaged(
 
 
 @contextmanager
-def _asking(connect_primary: ConnectPrimary, shard: ShardId) -> Iterator[Connection]:
+def asking(connect_primary: ConnectPrimary, shard: ShardId) -> Iterator[Connection]:
     with (
         connect_primary(shard) as connection,
         answers_within(connection, SHARD_ANSWERS_SECONDS),
