@@ -6,15 +6,17 @@ commit then costs the least it can, which is the hardest case for what a router 
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any, Final
 
+from psycopg import sql
 from sqlalchemy import Engine, create_engine, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from benchmarks.cpus import Cpus
 from shardrouter.catalog import catalog_engine, found_fleet
 from shardrouter.config import PoolSettings
 from shardrouter.local import LocalFleet
@@ -64,11 +66,19 @@ class Stage:
 
 
 @contextmanager
-def open_stage(shards: int, replicas: int = 0) -> Iterator[Stage]:
-    """Start a fleet for the block."""
-    fleet = LocalFleet.temporary(shards=shards, replicas=replicas)
+def open_stage(shards: int, replicas: int = 0, *, has_own_cpu: bool = True) -> Iterator[Stage]:
+    """Start a fleet for the block, which runs on a CPU apart from the servers if ``has_own_cpu``.
+
+    The threads that measure are started inside of the block.
+    """
+    cpus = Cpus()
+    with cpus.servers_start() if has_own_cpu else nullcontext():
+        fleet = LocalFleet.temporary(shards=shards, replicas=replicas)
     try:
-        with tempfile.TemporaryDirectory() as directory:
+        with (
+            tempfile.TemporaryDirectory() as directory,
+            cpus.program_runs() if has_own_cpu else nullcontext(),
+        ):
             path = Path(directory) / "shardrouter.toml"
             topology = publish(fleet, fleet.topology(), path)
             yield Stage(fleet, topology, path)
@@ -76,14 +86,22 @@ def open_stage(shards: int, replicas: int = 0) -> Iterator[Stage]:
         fleet.destroy()
 
 
-def publish(fleet: LocalFleet, topology: Topology, path: Path) -> Topology:
-    """Put a topology into the fleet's empty catalog and write the settings file that names it."""
-    engine = catalog_engine(fleet.catalog.dsn())
+def publish(
+    fleet: LocalFleet, topology: Topology, path: Path, catalog: str = "catalog"
+) -> Topology:
+    """Put a topology into an empty catalog database, which is made if need be, and write the
+    settings file that names it.
+    """
+    if catalog != fleet.catalog.database:
+        with fleet.catalog.connect() as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(catalog)))
+    dsn = fleet.catalog.dsn(catalog)
+    engine = catalog_engine(dsn)
     try:
         published = found_fleet(engine, topology, actor="benchmarks")
     finally:
         engine.dispose()
-    path.write_text(f'[catalog]\ndsn = "{fleet.catalog.dsn()}"\n')
+    path.write_text(f'[catalog]\ndsn = "{dsn}"\n')
     return published
 
 
