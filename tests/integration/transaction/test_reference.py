@@ -20,7 +20,7 @@ Rows = list[tuple[str, str, str]]
 
 def countries(cluster: Cluster, node: str) -> Rows:
     with cluster.connect(node) as connection:
-        return connection.execute("SELECT code, name, note FROM country ORDER BY code").fetchall()  # type: ignore[return-value]
+        return connection.execute("SELECT code, name, note FROM country ORDER BY code").fetchall()
 
 
 @pytest.fixture
