@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from shardrouter.control.migrate_guards import GuardSummary, install_all_guards, look_at_guards
 from shardrouter.control.migrate_processes import Processes
-from shardrouter.control.migrate_request import APPLICATION_NAME, Request
+from shardrouter.control.migrate_shard import APPLICATION_NAME, PROGRAM, Request
 from shardrouter.errors import SettingsError, ShardRouterError, StaleEpoch
 from shardrouter.postgres import direct_connection, sqlalchemy_url
 from shardrouter.topology import Shard, ShardId, Topology
@@ -180,7 +180,7 @@ class _OneShard:
             connect_timeout_seconds=max(2, round(migration.connect_timeout_seconds)),
         )
         # -P: the service's own directory must not come before the installed packages.
-        command = [sys.executable, "-P", "-m", "shardrouter.control.migrate_shard"]
+        command = [sys.executable, "-P", PROGRAM]
         # By stdin, because everybody may read a command line, and the DSN may hold a password.
         text = json.dumps(asdict(request))
         where = migration.ini.absolute().parent
