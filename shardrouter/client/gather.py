@@ -16,7 +16,7 @@ from shardrouter.client.gather_rows import gather_rows
 from shardrouter.client.gather_run import Connect, GatherLimits, Run
 from shardrouter.client.outcomes import FanOut
 from shardrouter.errors import CrossShardUnsupported, UnknownShard
-from shardrouter.routing.merge_finish import column_name
+from shardrouter.routing.merge import column_name
 from shardrouter.sql import GroupsSplit, OneShardSplit, RowsSplit
 from shardrouter.topology import ShardId
 

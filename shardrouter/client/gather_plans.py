@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import BindParameter, Select
 
-from shardrouter.routing.merge_facts import ColumnFacts
+from shardrouter.routing.merge import ColumnFacts
 from shardrouter.sql import (
     GroupsScatter,
     GroupsSplit,

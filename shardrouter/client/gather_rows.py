@@ -10,10 +10,16 @@ from shardrouter.client.gather_ask import ShardRows
 from shardrouter.client.gather_result import Row, make_result, processed
 from shardrouter.client.gather_run import Run
 from shardrouter.errors import CrossShardUnsupported
-from shardrouter.routing.merge_facts import ColumnFacts
-from shardrouter.routing.merge_finish import column_name, order_sql
-from shardrouter.routing.merge_rows import keeps_runs, order_natively, window
-from shardrouter.routing.merge_types import SortKey, sort_key
+from shardrouter.routing.merge import (
+    ColumnFacts,
+    SortKey,
+    column_name,
+    keeps_runs,
+    order_natively,
+    order_sql,
+    sort_key,
+    window,
+)
 from shardrouter.sql import RowsScatter, RowsSplit
 
 

@@ -12,7 +12,7 @@ from shardrouter.client.gather_plans import GatherPlan
 from shardrouter.client.gather_result import Row
 from shardrouter.client.outcomes import FanOut, map_shards
 from shardrouter.errors import CrossShardUnsupported
-from shardrouter.routing.merge_facts import ColumnFacts, agree, check_settings
+from shardrouter.routing.merge import ColumnFacts, agree, check_settings
 from shardrouter.sql import ROW_BOUND, GroupsSplit, ResultColumn, RowsSplit, read_answer
 from shardrouter.topology import ShardId
 

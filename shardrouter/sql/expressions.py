@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.sql import elements, functions, operators
 from sqlalchemy.sql.selectable import SelectBase
 
-from shardrouter.routing.merge_finish import AGGREGATES
+from shardrouter.routing.merge import AGGREGATES
 from shardrouter.sql.builtins import CLOCKS, FUNCTIONS, LOCAL_AGGREGATES, OPERATORS
 from shardrouter.sql.refusal import refusal
 from shardrouter.sql.select_parts import class_of

@@ -29,10 +29,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.visitors import replacement_traverse
 
-from shardrouter.routing.merge_facts import ColumnFacts
-from shardrouter.routing.merge_finish import AGGREGATES, Aggregate, column_name, source_sql
-from shardrouter.routing.merge_rows import OrderKey
-from shardrouter.routing.merge_types import TEXT
+from shardrouter.routing.merge import (
+    AGGREGATES,
+    TEXT,
+    Aggregate,
+    ColumnFacts,
+    OrderKey,
+    column_name,
+    source_sql,
+)
 from shardrouter.sql.expressions import distinct_argument, is_aggregate, is_star, walk
 from shardrouter.sql.matching import index_of
 from shardrouter.sql.question import facts_question

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Select, literal_column, select, true
 
-from shardrouter.routing.merge_facts import SETTINGS_SQL, ColumnFacts, facts_sql, read_facts
+from shardrouter.routing.merge import SETTINGS_SQL, ColumnFacts, facts_sql, read_facts
 
 
 def facts_question(typed: Select[Any], names: Sequence[str]) -> Select[Any]:

@@ -7,10 +7,7 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Select, Text, bindparam, cast, type_coerce
 from sqlalchemy.types import Boolean, Date, DateTime, Integer, LargeBinary, NullType, Numeric, Uuid
 
-from shardrouter.routing.merge_facts import ColumnFacts
-from shardrouter.routing.merge_finish import column_name
-from shardrouter.routing.merge_rows import OrderKey
-from shardrouter.routing.merge_types import TEXT
+from shardrouter.routing.merge import TEXT, ColumnFacts, OrderKey, column_name
 from shardrouter.sql.matching import index_of
 from shardrouter.sql.question import facts_question
 from shardrouter.sql.refusal import refusal

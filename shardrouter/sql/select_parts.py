@@ -17,7 +17,7 @@ from sqlalchemy.sql.operators import asc_op, desc_op, nulls_first_op, nulls_last
 from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import EMPTY_DICT
 
-from shardrouter.routing.merge_rows import OrderKey
+from shardrouter.routing.merge import OrderKey
 from shardrouter.sql.refusal import refusal
 
 _KNOWN: Final = frozenset(

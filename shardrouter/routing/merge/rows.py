@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from shardrouter.routing.merge_types import SortKey
+from shardrouter.routing.merge.types import SortKey
 
 
 @dataclass(frozen=True, slots=True)

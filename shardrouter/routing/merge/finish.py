@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from shardrouter.errors import CrossShardUnsupported
-from shardrouter.routing.merge_facts import ColumnFacts
-from shardrouter.routing.merge_rows import OrderKey
+from shardrouter.routing.merge.facts import ColumnFacts
+from shardrouter.routing.merge.rows import OrderKey
 
 Place = Callable[[int], str]
 """The placeholder of the array of column ``i``, as the driver in use writes it."""
