@@ -30,6 +30,11 @@ class Nowhere(tzinfo):
     def utcoffset(self, dt: datetime | None) -> timedelta | None:
         return None
 
+    dst = utcoffset
+
+    def tzname(self, dt: datetime | None) -> str | None:
+        return None
+
 
 class Name(str):
     __slots__ = ()
