@@ -17,7 +17,7 @@ class RoutingSettings(Section):
     """Replicas further behind than this take no reads; none: no limit."""
 
     replica_fallback: Literal["primary", "error"] = "primary"
-    """What a replica read does when no replica is fresh enough."""
+    """Where a replica read goes when no replica is fresh enough: `primary`, or `error` to raise."""
 
     zone: Annotated[str, Field(max_length=63)] = ""
     """Where this process stands; replicas of the same zone are preferred when not empty."""
