@@ -141,13 +141,13 @@ def _place_join(join: Join, kept: Equalities) -> Placement:
     on = Equalities([join.onclause])
     if join.full:
         left, right = _place(join.left, Equalities()), _place(join.right, Equalities())
-        return _full(left, right, on, str(join.right))
+        return _full(left, right, on, _named(join.right))
     if join.isouter:
         left, right = _place(join.left, kept), _place(join.right, Equalities())
-        return _left(left, right, on, str(join.right))
+        return _left(left, right, on, _named(join.right))
     inherited = kept.also(on)
     left, right = _place(join.left, inherited), _place(join.right, inherited)
-    return _inner(left, right, inherited, f"JOIN {join.right}")
+    return _inner(left, right, inherited, f"JOIN {_named(join.right)}")
 
 
 def _inner(left: Placement, right: Placement, equal: Equalities, clause: str) -> Placement:
@@ -209,6 +209,16 @@ def _meet(left: Placement, right: Placement, equal: Equalities) -> bool:
         for one in left.anchors
         for other in right.anchors
     )
+
+
+def _named(element: Any) -> str:
+    """Return the tables of a FROM element, as the user wrote them."""
+    cls = class_of(element)
+    if cls in _JOINS:
+        return f"{_named(element.left)} and {_named(element.right)}"
+    if cls in (Alias, FromGrouping):
+        return _named(element.element)
+    return str(element)
 
 
 def _not_colocated(clause: str) -> Exception:

@@ -171,6 +171,9 @@ class GroupsSplit:
 
 def split_groups(statement: Select[Any], parts: Parts, *, is_grouped: bool) -> GroupsSplit:
     """Return the split. Raises CrossShardUnsupported for what is neither grouped nor aggregated."""
+    places = tuple(index_of(element.expression, parts.columns) for element in parts.order_by)
+    if parts.distinct:
+        check_distinct_order(parts.order_by, places)
     groups = list(parts.group_by) if is_grouped else list(parts.columns)
     shipment = _Shipment(groups, len(groups), len(groups))
     outputs = [*parts.columns, *(e.expression for e in parts.order_by), *parts.having]
@@ -186,9 +189,6 @@ def split_groups(statement: Select[Any], parts: Parts, *, is_grouped: bool) -> G
                 f"{column_sent} in GROUP BY, DISTINCT or an aggregate",
                 "its type has a column_expression()",
             )
-    places = tuple(index_of(element.expression, parts.columns) for element in parts.order_by)
-    if parts.distinct:
-        check_distinct_order(parts.order_by, places)
     return GroupsSplit(statement, parts, places, shipment, is_grouped)
 
 

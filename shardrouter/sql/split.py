@@ -60,6 +60,12 @@ def split(statement: Any, bind_keys: Iterable[str]) -> Split:
         raise _not_a_select(statement)
     parts = read_parts(statement)
     expanded = expand(statement)
+    if expanded.loads_collections:
+        raise refusal(
+            "joined eager loading of a collection",
+            "its rows multiply those of the statement",
+            hint='add .options(lazyload("*")) and load the collections in keyed sessions',
+        )
     sent = read_parts(expanded.statement)
     placement = placement_of(expanded.froms, sent.where)
     whole_groups = _has_whole_groups(sent, placement)
@@ -120,12 +126,6 @@ def _probe(how: OneShardSplit | RowsSplit | GroupsSplit) -> Select[Any]:
 
 
 def _check(expanded: Expanded, sent: Parts, whole_groups: bool) -> None:
-    if expanded.loads_collections:
-        raise refusal(
-            "joined eager loading of a collection",
-            "its rows multiply those of the statement",
-            hint='add .options(lazyload("*")) and load the collections in keyed sessions',
-        )
     clauses: Sequence[tuple[str, Iterable[Any]]] = (
         ("the select list", sent.columns),
         ("WHERE", sent.where),
