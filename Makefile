@@ -14,6 +14,7 @@ $(VENV)/.base: pyproject.toml setup.py
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq python3-venv; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@$(BIN)/shardrouter --version
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base
