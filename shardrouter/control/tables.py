@@ -14,7 +14,7 @@ from shardrouter.postgres import (
     key_columns,
     read_table,
 )
-from shardrouter.topology import Shard, ShardId, Table, TableKind, Topology
+from shardrouter.topology import Shard, ShardId, Table, TableKind, Topology, slot_sql
 
 ConnectPrimary = Callable[[Shard], AbstractContextManager[Connection]]
 
@@ -22,7 +22,8 @@ ConnectPrimary = Callable[[Shard], AbstractContextManager[Connection]]
 def with_table(current: Topology, table: Table) -> Topology:
     """Return the topology with the table registered, at the next epoch; the same if it is.
 
-    Raises SettingsError when the table is registered otherwise, UnknownShard.
+    Raises SettingsError when the table is registered otherwise, UnsupportedSchema for a key that
+    cannot be one, UnknownShard.
     """
     standing = current.table(table.full_name)
     if standing == table:
@@ -36,6 +37,8 @@ def with_table(current: Topology, table: Table) -> Topology:
         )
     if table.shard is not None:
         current.shard(table.shard)
+    if table.kind is TableKind.SHARDED:
+        _check_columns(table, current.slots)
     return current.next(tables=(*current.tables, table))
 
 
@@ -84,6 +87,16 @@ def guard_table(
 
 def _homes(topology: Topology, table: Table) -> tuple[Shard, ...]:
     return topology.shards if table.shard is None else (topology.shard(table.shard),)
+
+
+def _check_columns(table: Table, slots: int) -> None:
+    slot_sql(table.key, slots)  # refuses too many columns
+    names = [column.name for column in table.key]
+    if len(set(names)) != len(names):
+        raise UnsupportedSchema(
+            f"the key of {table.full_name} names a column twice: {', '.join(names)}",
+            hint="name each key column once",
+        )
 
 
 def _check_key(facts: TableFacts, table: Table, shard: Shard) -> None:
