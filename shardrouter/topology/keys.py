@@ -21,6 +21,13 @@ _UTC_ZERO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 _INT_BITS: Final[Mapping[KeyType, int]] = {KeyType.INT2: 16, KeyType.INT4: 32, KeyType.INT8: 64}
 
+_BY_PYTHON_TYPE: Final[Mapping[type, KeyType]] = {
+    int: KeyType.INT8,
+    str: KeyType.TEXT,
+    UUID: KeyType.UUID,
+    date: KeyType.DATE,
+}
+
 _PYTHON_TYPES: Final[Mapping[KeyType, str]] = {
     KeyType.INT2: "an int",
     KeyType.INT4: "an int",
@@ -48,6 +55,8 @@ def key_slot(key: object, slots: int) -> Slot:
             raise _out_of_range(key, KeyType.INT8) from None
     if type(key) is str:
         return Slot(bytes_slot(_text_bytes(key), slots))
+    if type(key) is UUID:
+        return Slot(bytes_slot(key.bytes, slots))
     values = key if isinstance(key, tuple) else (key,)
     return slot_of(infer_key_types(values), values, slots)
 
@@ -83,6 +92,9 @@ def infer_key_types(values: Iterable[object]) -> tuple[KeyType, ...]:
 
 
 def _infer(value: object) -> KeyType:
+    exact = _BY_PYTHON_TYPE.get(type(value))
+    if exact is not None:
+        return exact
     match value:
         case None:
             raise _missing()
@@ -102,7 +114,8 @@ def _infer(value: object) -> KeyType:
 
 
 def _hash_int(value: object, key_type: KeyType) -> int:
-    if not isinstance(value, int) or isinstance(value, bool | Enum):
+    # The exact type first: to ask Enum takes as long as the rest.
+    if type(value) is not int and (not isinstance(value, int) or isinstance(value, bool | Enum)):
         raise _mismatch(value, key_type)
     limit = 1 << (_INT_BITS[key_type] - 1)
     if not -limit <= value < limit:
@@ -111,7 +124,7 @@ def _hash_int(value: object, key_type: KeyType) -> int:
 
 
 def _hash_text(value: object, key_type: KeyType) -> int:
-    if not isinstance(value, str) or isinstance(value, Enum):
+    if type(value) is not str and (not isinstance(value, str) or isinstance(value, Enum)):
         raise _mismatch(value, key_type)
     return bytes_hash(_text_bytes(value))
 
