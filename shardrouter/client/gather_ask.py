@@ -9,6 +9,7 @@ from sqlalchemy.orm import ORMExecuteState, Session
 
 from shardrouter.client.gather_result import Processors, Row
 from shardrouter.errors import CrossShardUnsupported
+from shardrouter.routing.merge import REPORTED_SETTINGS
 from shardrouter.sql import ResultColumn
 
 
@@ -22,6 +23,9 @@ class ShardRows:
 
     processors: Processors
     """What SQLAlchemy does to the value of each result column; for mapped classes it is done."""
+
+    settings: Sequence[str | None] = ()
+    """Values of REPORTED_SETTINGS."""
 
 
 def ask_columns(
@@ -42,7 +46,7 @@ def ask_columns(
     ]
     rows = result.cursor.fetchall()
     result.close()
-    return ShardRows(rows, oids, processors)
+    return ShardRows(rows, oids, processors, _settings(connection))
 
 
 def ask_entities(
@@ -58,7 +62,12 @@ def ask_entities(
     with Session(connection, autoflush=False, expire_on_commit=False) as session:
         event.listen(session, "do_orm_execute", _refuse_second_load)
         result = session.execute(statement, values, execution_options=dict(options))
-        return ShardRows([tuple(row) for row in result], (), ())
+        return ShardRows([tuple(row) for row in result], (), (), _settings(connection))
+
+
+def _settings(connection: Connection) -> list[str | None]:
+    driver: Any = connection.connection.driver_connection
+    return [driver.info.parameter_status(name) for name in REPORTED_SETTINGS]
 
 
 def _refuse_second_load(state: ORMExecuteState) -> None:

@@ -82,6 +82,9 @@ class GatherPlans:
         self._plans: OrderedDict[object, GatherPlan] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        return len(self._plans)
+
     def plan(
         self, statement: Any, options: Mapping[str, Any]
     ) -> tuple[GatherPlan, Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from shardrouter.client.gather_plans import GatherPlan
 from shardrouter.client.gather_result import Row
 from shardrouter.client.outcomes import FanOut, map_shards
 from shardrouter.errors import CrossShardUnsupported
-from shardrouter.routing.merge import ColumnFacts, agree, check_settings
+from shardrouter.routing.merge import REPORTED_SETTINGS, ColumnFacts, agree, check_settings
 from shardrouter.sql import ROW_BOUND, GroupsSplit, ResultColumn, RowsSplit, read_answer
 from shardrouter.topology import ShardId
 
@@ -66,6 +66,7 @@ class Run:
             return ask_columns(connection, statement, values, self.options, columns)
 
         answers = self._each(ask, shards or self.shards)
+        self._check_settings(answers)
         total = sum(len(answer.rows) for answer in answers)
         if total > self.limits.max_rows:
             raise CrossShardUnsupported(
@@ -111,6 +112,15 @@ class Run:
         facts = agree({n: facts for n, (_, facts) in zip(names, answers, strict=True)})
         self.plan.learn(facts, now)
         return facts
+
+    def _check_settings(self, answers: Sequence[ShardRows]) -> None:
+        if any(answer.settings != answers[0].settings for answer in answers):
+            check_settings(
+                {
+                    shard: dict(zip(REPORTED_SETTINGS, answer.settings, strict=True))
+                    for shard, answer in zip(self.shards, answers, strict=True)
+                }
+            )
 
     def _each(self, ask: Callable[[Connection], T], shards: Sequence[ShardId]) -> list[T]:
         def call(shard: ShardId) -> T:

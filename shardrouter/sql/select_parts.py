@@ -12,7 +12,12 @@ from sqlalchemy import BindParameter, ClauseElement, ColumnElement, FromClause, 
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql.annotation import Annotated
 from sqlalchemy.sql.cache_key import CacheKey
-from sqlalchemy.sql.elements import UnaryExpression, _label_reference, _textual_label_reference
+from sqlalchemy.sql.elements import (
+    ClauseList,
+    UnaryExpression,
+    _label_reference,
+    _textual_label_reference,
+)
 from sqlalchemy.sql.operators import asc_op, desc_op, nulls_first_op, nulls_last_op
 from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import EMPTY_DICT
@@ -142,7 +147,11 @@ def read_parts(statement: Select[Any]) -> Parts:
     return Parts(
         columns=columns,
         where=statement._where_criteria,
-        group_by=tuple(_resolved(e, columns, "GROUP BY") for e in statement._group_by_clauses),
+        group_by=tuple(
+            _resolved(part, columns, "GROUP BY")
+            for element in statement._group_by_clauses
+            for part in _flat(element)
+        ),
         having=statement._having_criteria,
         order_by=tuple(_order_element(e, columns) for e in statement._order_by_clauses),
         limit=_bound(statement._limit_clause, "LIMIT"),
@@ -196,6 +205,11 @@ def plain(element: ClauseElement) -> Any:
 
 def _is_given(value: Any) -> bool:
     return value is not None and value != () and value != {} and value is not False
+
+
+def _flat(element: Any) -> Sequence[ColumnElement[Any]]:
+    """Return the elements of a list: SQLAlchemy makes one of a function in GROUP BY."""
+    return list(element.clauses) if class_of(element) is ClauseList else [element]
 
 
 def _order_element(

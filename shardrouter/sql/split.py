@@ -4,7 +4,7 @@ Pure: a SQLAlchemy statement in, a split out. The tables say by their marks how 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import BigInteger, BindParameter, CompoundSelect, Select, TextClause, bindparam
@@ -168,11 +168,15 @@ def _result(
         return columns, True
     # A bundle or a composite attribute: SQLAlchemy makes one value of several columns.
     is_plain = all(_is_column(item) for item in described)
-    if not is_plain or len(expanded.columns) != len(parts.columns):
+    if not is_plain or not len(described) == len(expanded.columns) == len(parts.columns):
         raise refusal(
             "the select list", "it holds more than columns, expressions and mapped classes"
         )
-    return expanded.columns, False
+    columns = tuple(
+        replace(column, lookups=(*column.lookups, item["expr"]))
+        for column, item in zip(expanded.columns, described, strict=True)
+    )
+    return columns, False
 
 
 def _is_entity(item: Any) -> bool:

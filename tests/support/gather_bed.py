@@ -1,11 +1,11 @@
 """Three shards and one plain Postgres with the same rows, to compare answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, Result, Select, create_engine, insert
+from sqlalchemy import Connection, Engine, Result, Select, create_engine, event, insert
 from sqlalchemy.orm import Session
 
 from shardrouter.client.gather import gather
@@ -53,17 +53,46 @@ class GatherBed:
                 _insert(connection, Part, [r for r in parts if _is_on(name, r["owner"])])
 
     def gather(
-        self, statement: Any, *, max_rows: int = 100_000, shards: Sequence[ShardId] = SHARDS
+        self,
+        statement: Any,
+        *,
+        max_rows: int = 100_000,
+        shards: Sequence[ShardId] = SHARDS,
+        asked: list[str] | None = None,
     ) -> Result[Any]:
-        """Answer over the shards."""
+        """Answer over the shards; ``asked`` gets the name of each shard connected to."""
+
+        def connect(shard: ShardId) -> Connection:
+            if asked is not None:
+                asked.append(shard)
+            return self.engines[shard].connect()
+
         return gather(
             statement,
             shards,
-            lambda shard: self.engines[shard].connect(),
+            connect,
             self.runtime.fan_out,
             limits=GatherLimits(max_rows),
             plans=self.plans,
         )
+
+    def forget_plans(self) -> None:
+        """Start with no plan, as after a restart."""
+        self.plans = GatherPlans()
+
+    def statements(self, run: Callable[[], object]) -> list[tuple[str, Any]]:
+        """Return the SQL and parameters that the shards were sent while something ran."""
+        seen: list[tuple[str, Any]] = []
+
+        def note(c: Any, cursor: Any, sql: str, values: Any, context: Any, many: bool) -> None:
+            seen.append((sql, values))
+
+        for name in SHARDS:
+            event.listen(self.engines[name], "before_cursor_execute", note)
+        run()
+        for name in SHARDS:
+            event.remove(self.engines[name], "before_cursor_execute", note)
+        return seen
 
     def whole(self, statement: Select[Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Return keys and rows of the one Postgres that holds all rows."""

@@ -4,6 +4,7 @@ Knows nothing of SQLAlchemy: rows, type OIDs and SQL text only.
 """
 
 from shardrouter.routing.merge.facts import (
+    REPORTED_SETTINGS,
     SETTINGS_SQL,
     ColumnFacts,
     agree,
@@ -23,6 +24,7 @@ from shardrouter.routing.merge.types import TEXT, SortKey, sort_key
 
 __all__ = [
     "AGGREGATES",
+    "REPORTED_SETTINGS",
     "SETTINGS_SQL",
     "TEXT",
     "Aggregate",

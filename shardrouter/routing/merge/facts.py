@@ -10,18 +10,14 @@ from typing import Any, Final
 
 from shardrouter.errors import CrossShardUnsupported
 
+REPORTED_SETTINGS: Final = ("server_encoding", "TimeZone", "DateStyle", "IntervalStyle")
+"""Settings that change what an expression yields and that a server tells unasked."""
+
 SETTINGS_SQL: Final = (
     "json_build_object("
     + ", ".join(
         f"'{name}', current_setting('{name}')"
-        for name in (
-            "server_encoding",
-            "TimeZone",
-            "DateStyle",
-            "IntervalStyle",
-            "extra_float_digits",
-            "lc_monetary",
-        )
+        for name in (*REPORTED_SETTINGS, "extra_float_digits", "lc_monetary")
     )
     + ")"
 )
@@ -143,10 +139,10 @@ def agree(answers: Mapping[str, Sequence[ColumnFacts]]) -> tuple[ColumnFacts, ..
     return tuple(expected)
 
 
-def check_settings(answers: Mapping[str, Mapping[str, str]]) -> None:
+def check_settings(answers: Mapping[str, Mapping[str, str | None]]) -> None:
     """Raise CrossShardUnsupported unless all shards read and write values alike."""
     (first, expected), *others = answers.items()
-    if int(expected["extra_float_digits"]) < 1:
+    if int(expected.get("extra_float_digits") or 1) < 1:
         raise CrossShardUnsupported(
             f"shard {first} rounds floating point numbers in text",
             hint="set extra_float_digits to 1, the default of Postgres",
