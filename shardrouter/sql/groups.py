@@ -43,7 +43,7 @@ from shardrouter.sql.matching import index_of
 from shardrouter.sql.question import facts_question
 from shardrouter.sql.refusal import refusal
 from shardrouter.sql.rows import ROW_BOUND, check_distinct_order
-from shardrouter.sql.select_parts import Parts, bare, class_of, is_rewritten, plain
+from shardrouter.sql.select_parts import Parts, as_subquery, bare, class_of, is_rewritten, plain
 
 _SOURCE = "sr_p"
 
@@ -103,7 +103,7 @@ class GroupsSplit:
 
     def scatter(self, facts: Sequence[ColumnFacts]) -> GroupsScatter:
         """Return what to send and how to finish. Raises CrossShardUnsupported."""
-        inner = self.typed().subquery("sr_d")
+        inner = as_subquery(self.typed(), "sr_d")
         values = [
             inner.c[name] if known.oid in TEXT else cast(inner.c[name], Text).label(name)
             for name, known in zip(self._names(), facts, strict=True)

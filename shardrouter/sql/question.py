@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Select, literal_column, select, true
 
 from shardrouter.routing.merge import SETTINGS_SQL, ColumnFacts, facts_sql, read_facts
+from shardrouter.sql.select_parts import as_subquery
 
 
 def facts_question(typed: Select[Any], names: Sequence[str]) -> Select[Any]:
@@ -14,7 +15,7 @@ def facts_question(typed: Select[Any], names: Sequence[str]) -> Select[Any]:
     ``typed`` is never run: the row is there even when its tables are empty.
     """
     one = select(literal_column("1").label("sr_one")).subquery("sr_o")
-    rows = typed.limit(literal_column("0")).subquery("sr_p")
+    rows = as_subquery(typed.limit(literal_column("0")), "sr_p")
     facts: list[Any] = [literal_column(facts_sql(f"sr_p.{name}")) for name in names]
     source = one.outerjoin(rows, true())
     return select(literal_column(SETTINGS_SQL), *facts).select_from(source)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, ClauseElement, ColumnElement, FromClause, Select
+from sqlalchemy import BindParameter, ClauseElement, ColumnElement, FromClause, Select, Subquery
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql.annotation import Annotated
 from sqlalchemy.sql.cache_key import CacheKey
@@ -124,6 +124,15 @@ def expand(statement: Select[Any]) -> Expanded:
         bind_keys=frozenset(bind.key for bind in compiled.bind_names),
         loads_collections=bool(getattr(state, "multi_row_eager_loaders", False)),
     )
+
+
+def as_subquery(statement: Select[Any], name: str) -> Subquery[Any]:
+    """Return a statement as a subquery.
+
+    It is expanded first: SQLAlchemy would leave out the options of a nested statement, and with
+    them the conditions that ``with_loader_criteria`` adds.
+    """
+    return expand(statement).statement.subquery(name)
 
 
 def cache_key(statement: Select[Any]) -> CacheKey | None:

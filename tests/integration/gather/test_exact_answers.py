@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Select, cast, distinct, func, literal, select
 from sqlalchemy.dialects.postgresql import INTERVAL
+from sqlalchemy.orm import with_loader_criteria
 from sqlalchemy.types import REAL, Double, Text
 
 from tests.support.gather_bed import GatherBed
@@ -234,3 +235,18 @@ def test_words_are_ordered_by_their_collation(gather_bed: GatherBed) -> None:
         same(gather_bed, select(T.id).order_by(column.desc(), T.id))
     same(gather_bed, select(func.min(T.words), func.max(T.words), func.max(T.txt)))
     same(gather_bed, select(T.words).distinct().order_by(T.words).limit(4))
+
+
+def test_conditions_added_to_a_mapped_class_hold_on_every_shard(gather_bed: GatherBed) -> None:
+    """Also where the statement is nested in the one that is sent."""
+    gather_bed.load([thing(i, i, i4=i, txt="ab"[i % 2]) for i in range(12)])
+    for low in (3, 7):
+        criteria = with_loader_criteria(Thing, lambda cls: cls.i4 > low)  # noqa: B023
+        count = select(func.count(T.id)).options(criteria)
+        assert gather_bed.gather(count).scalar() == 11 - low
+        ids = select(T.id).options(criteria).order_by(T.id)
+        assert gather_bed.gather(ids).scalars().all() == list(range(low + 1, 12))
+        grouped = select(T.txt).options(criteria).distinct().order_by(T.txt)
+        assert gather_bed.gather(grouped).scalars().all() == ["a", "b"]
+        instances = gather_bed.gather(select(T).options(criteria).order_by(T.id)).scalars()
+        assert [one.id for one in instances] == list(range(low + 1, 12))
