@@ -5,10 +5,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.integration.demo.documents import blocks_of, commands_of, run_command, run_document, stable
+from tests.integration.demo.documents import (
+    blocks_of,
+    commands_of,
+    run_command,
+    run_document,
+    stable,
+)
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = "<!-- example -->"
@@ -17,15 +24,18 @@ Follow = Callable[[Path], None]
 
 
 @pytest.fixture
-def follow(tmp_path: Path):
+def follow():
     """Follow a document to its end in an empty directory; no fleet stays behind."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # else the servers' user, when we are root, cannot reach it
 
-    def run(document: Path) -> None:
-        differences = run_document(document.read_text(), tmp_path)
-        assert not differences, "\n".join(["not as the document shows:", *differences])
+        def run(document: Path) -> None:
+            differences = run_document(document.read_text(), folder)
+            assert not differences, "\n".join(["not as the document shows:", *differences])
 
-    yield run
-    run_command("shardrouter down --destroy --yes", tmp_path)
+        yield run
+        run_command("shardrouter down --destroy --yes", folder)
 
 
 def test_quick_start(follow: Follow):
