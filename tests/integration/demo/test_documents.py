@@ -20,6 +20,8 @@ from tests.integration.demo.documents import (
 ROOT = Path(__file__).parents[3]
 EXAMPLE = "<!-- example -->"
 
+pytestmark = pytest.mark.timeout(120)  # a program for each command
+
 Follow = Callable[[Path], None]
 
 
