@@ -55,3 +55,13 @@ CLOCKS: Final = _words(
     statement_timestamp transaction_timestamp timeofday age sysdate
     """
 )
+
+VOLATILE: Final = _words(
+    """
+    random random_normal setseed gen_random_uuid uuidv4 uuidv7 uuid_generate_v1 uuid_generate_v4
+    nextval next_value currval lastval setval txid_current pg_current_xact_id pg_backend_pid
+    pg_sleep set_config
+    """
+)
+
+GROUPING_SETS: Final = _words("rollup cube grouping_sets")

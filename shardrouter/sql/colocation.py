@@ -25,6 +25,16 @@ hashes differently."""
 
 _JOINS: Final = frozenset({Join, _ORMJoin})
 
+_OTHER_SOURCES: Final = {
+    "cte": "WITH",
+    "lateral": "LATERAL",
+    "subquery": "a subquery",
+    "table": "table()",
+    "table_valued_alias": "a function",
+    "tablesample": "TABLESAMPLE",
+    "values": "VALUES",
+}
+
 ColumnRef = tuple[FromClause, str]
 
 
@@ -113,9 +123,7 @@ def _place(element: FromClause, kept: Equalities) -> Placement:
         return _place_table(element, element)  # type: ignore[arg-type]
     if cls is FromGrouping:
         return _place(element.element, kept)  # type: ignore[attr-defined]
-    what = {"subquery": "a subquery", "cte": "WITH", "tablesample": "TABLESAMPLE"}.get(
-        element.__visit_name__, type(element).__name__
-    )
+    what = _OTHER_SOURCES.get(element.__visit_name__, type(element).__name__)
     raise refusal(f"{what} in FROM", "only tables and joins of tables can be merged")
 
 

@@ -27,7 +27,14 @@ from sqlalchemy.sql import elements, functions, operators
 from sqlalchemy.sql.selectable import SelectBase
 
 from shardrouter.routing.merge import AGGREGATES
-from shardrouter.sql.builtins import CLOCKS, FUNCTIONS, LOCAL_AGGREGATES, OPERATORS
+from shardrouter.sql.builtins import (
+    CLOCKS,
+    FUNCTIONS,
+    GROUPING_SETS,
+    LOCAL_AGGREGATES,
+    OPERATORS,
+    VOLATILE,
+)
 from shardrouter.sql.refusal import refusal
 from shardrouter.sql.select_parts import class_of
 
@@ -140,6 +147,10 @@ def _check_function(node: Any, clause: str, whole_groups: bool) -> None:
             "each shard has its own clock",
             hint="pass the time as a value: one value for all shards",
         )
+    if name in VOLATILE:
+        raise refusal(f"{node.name}() in {clause}", "it gives another value on each shard")
+    if name in GROUPING_SETS:
+        raise refusal("ROLLUP, CUBE or GROUPING SETS", "its groups span shards at several levels")
     if name in LOCAL_AGGREGATES and not whole_groups:
         raise refusal(
             f"{node.name}() in {clause}",

@@ -56,7 +56,7 @@ _NAMES: Final[Mapping[str, str]] = {
     "_statement_hints": "a hint",
     "_correlate": "correlate()",
     "_correlate_except": "correlate_except()",
-    "_pre_columns_clause": "a clause before the select list (DISTINCT ON)",
+    "_pre_columns_clause": "DISTINCT ON or another clause before the select list",
     "_post_select_clause": "a clause after SELECT",
     "_post_criteria_clause": "a clause after WHERE",
     "_post_body_clause": "a clause after the statement",

@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import BigInteger, BindParameter, CompoundSelect, Select, TextClause, bindparam
 from sqlalchemy.orm import ColumnProperty
 from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.sql.lambdas import StatementLambdaElement
+from sqlalchemy.sql.selectable import TextualSelect
 
 from shardrouter.sql.colocation import Placement, column_ref, join_conditions, placement_of
 from shardrouter.sql.expressions import check_expression, is_aggregate, walk
@@ -192,12 +194,14 @@ def _is_column(item: Any) -> bool:
 
 def _not_a_select(statement: Any) -> Exception:
     match statement:
-        case TextClause():
+        case TextClause() | TextualSelect():
             what = "text()"
         case CompoundSelect():
             what = "UNION, INTERSECT or EXCEPT"
         case UpdateBase():
             what = type(statement).__name__.upper()
+        case StatementLambdaElement():
+            what = "lambda_stmt()"
         case _:
             what = type(statement).__name__
     return refusal(what, "it takes a select()", hint="give it a select() of columns or classes")
