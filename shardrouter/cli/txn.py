@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from shardrouter.catalog import TransactionJournal
 from shardrouter.cli.catalog import ConfigOption, actor, open_store
 from shardrouter.cli.output import DryRunOption, Output, OutputOption, show_rows
-from shardrouter.control.in_doubt import carry_out, is_due, resolve_once
+from shardrouter.control.in_doubt import carry_out, decide_due, is_due, resolve_once
 from shardrouter.control.in_doubt_by_hand import (
     Finding,
     close_repaired,
@@ -138,13 +138,18 @@ def _resolve_all(fleet: _Fleet, dry_run: bool, output: Output) -> None:
 
 
 def _resolve_one(fleet: _Fleet, finding: Finding) -> None:
+    """Carry out what is decided, at once; decide what stayed undecided too long."""
     entry = finding.entry
     if entry is None:
         return
-    if entry.decision is None and is_due(entry, fleet.presume_abort_after_seconds):
-        entry = decide_by_hand(fleet.journal, finding, Decision.ABORT, actor())
-    if entry.decision is not None:
-        carry_out(fleet.journal, fleet.connect_primary, [entry])
+    entries = [entry]
+    if entry.decision is None:
+        entries = list(
+            decide_due(
+                fleet.journal, fleet.connect_primary, [entry], fleet.presume_abort_after_seconds
+            ).values()
+        )
+    carry_out(fleet.journal, fleet.connect_primary, entries)
 
 
 def _report(

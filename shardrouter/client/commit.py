@@ -7,9 +7,8 @@ client.two_phase.
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
-
-from sqlalchemy.exc import DBAPIError
 
 from shardrouter.client.branch import (
     FAILURES,
@@ -61,7 +60,7 @@ class Committer:
         for branch in readers:
             if statuses[branch.shard.id].isolation == "serializable":
                 # Its COMMIT may fail, which must still abort the others.
-                do_or_abort(ordered, branch.connection.commit)
+                do_or_abort(ordered, partial(_commit_reader, branch))
         result = Committed()
         if len(writers) > 1:
             result = self._two_phase.commit(ordered, writers, statuses)
@@ -85,19 +84,14 @@ class Committer:
         """Commit the only writer. When the connection breaks, ask what became of it."""
         try:
             branch.connection.commit()
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
+        except CommitInDoubt as error:
+            branch.connection.invalidate()
             outcome = None if status is None else self._became_of(branch, status)
             if outcome == "aborted":
                 raise aborted(branch.shard, error) from error
             if outcome is None:
                 raise CommitInDoubt(
-                    "the connection broke during COMMIT and the shard does not tell whether it "
-                    "took place",
-                    shard=branch.shard.id,
-                    hint="no other shard was written: look at the data there before you repeat "
-                    "the transaction",
+                    error.message, shard=branch.shard.id, hint=error.hint
                 ) from error
 
     def _became_of(self, branch: Branch, status: BranchStatus) -> str | None:
@@ -126,9 +120,17 @@ def _asking(branch: Branch) -> Callable[[], BranchStatus]:
     return lambda: branch_status(branch.connection)
 
 
+def _commit_reader(branch: Branch) -> None:
+    try:
+        branch.connection.commit()
+    except CommitInDoubt as error:  # no doubt: it wrote nothing
+        branch.connection.invalidate()
+        raise aborted(branch.shard, error) from error
+
+
 def _end(branch: Branch) -> None:
     """End a transaction that wrote nothing. Committing also delivers a bare NOTIFY."""
     try:
-        branch.connection.commit()
-    except DBAPIError as error:
+        _commit_reader(branch)
+    except FAILURES as error:
         logger.info("read_branch_lost shard=%s error=%s", branch.shard.id, first_line(error))

@@ -22,6 +22,7 @@ from shardrouter.postgres import (
     BranchOutcome,
     answers_within,
     delete_markers,
+    is_marked,
     list_prepared,
     settle_branch,
 )
@@ -60,14 +61,14 @@ def resolve_once(
     presume_abort_after_seconds: float,
     sweep: Iterable[ShardId] = (),
 ) -> list[Resolution]:
-    """Carry out what is decided; decide "abort" for what stayed undecided too long.
+    """Carry out what is decided; decide for what stayed undecided too long, mostly "abort".
 
     sweep: shards to search for prepared transactions of ours that the journal thinks finished or
     does not know. Ages are the catalog's, so no clock of ours matters.
     Raises CatalogUnavailable; a shard that does not answer only leaves its branches for later.
     """
     open_entries = {entry.id: entry for entry in journal.unfinished()}
-    due = _decided(journal, open_entries.values(), presume_abort_after_seconds)
+    due = decide_due(journal, connect_primary, open_entries.values(), presume_abort_after_seconds)
     strays = _strays(journal, connect_primary, sweep, open_entries, presume_abort_after_seconds)
     for entry in strays.known:
         due.setdefault(entry.id, entry)
@@ -152,22 +153,45 @@ class _Strays:
     unknown: list[Resolution]
 
 
-def _decided(
-    journal: TransactionJournal, entries: Iterable[JournalEntry], presume_abort_after: float
+def decide_due(
+    journal: TransactionJournal,
+    connect_primary: ConnectPrimary,
+    entries: Iterable[JournalEntry],
+    presume_abort_after: float,
 ) -> dict[UUID, JournalEntry]:
     """Return the entries that are due, each with a decision that stands in the journal."""
-    undecided = []
-    due: dict[UUID, JournalEntry] = {}
+    due = [entry for entry in entries if is_due(entry, presume_abort_after)]
+    undecided = [entry for entry in due if entry.decision is None]
+    committed = _committed_somewhere(connect_primary, undecided)
+    for entry in undecided:
+        # A branch that is committed proves a decision which the catalog has lost since, as a
+        # failover to a replica that was behind can do.
+        decision = Decision.COMMIT if entry.id in committed else Decision.ABORT
+        journal.decide(entry.id, decision, RESOLVER)
+    decided = {entry.id: entry for entry in due if entry.decision is not None}
+    return decided | journal.find(entry.id for entry in undecided)
+
+
+def _committed_somewhere(
+    connect_primary: ConnectPrimary, entries: Sequence[JournalEntry]
+) -> set[UUID]:
+    """Return the transactions of which a shard that can be reached has committed its branch."""
+    found: set[UUID] = set()
+    for shard, tasks in _by_shard(entries).items():
+        try:
+            with asking(connect_primary, shard) as connection:
+                found.update(e.id for e in tasks if is_marked(connection, e.branches[shard]))
+        except (ShardRouterError, DBAPIError) as error:
+            logger.info("markers_not_read shard=%s reason=%s", shard, first_line(error))
+    return found
+
+
+def _by_shard(entries: Iterable[JournalEntry]) -> dict[ShardId, list[JournalEntry]]:
+    tasks: dict[ShardId, list[JournalEntry]] = defaultdict(list)
     for entry in entries:
-        if not is_due(entry, presume_abort_after):
-            continue
-        if entry.decision is None:
-            journal.decide(entry.id, Decision.ABORT, RESOLVER)
-            undecided.append(entry.id)
-        else:
-            due[entry.id] = entry
-    due.update(journal.find(undecided))
-    return due
+        for shard in entry.branches:
+            tasks[shard].append(entry)
+    return tasks
 
 
 def _strays(
@@ -217,16 +241,11 @@ def _prepared_on(connect_primary: ConnectPrimary, shard: ShardId, fleet: str) ->
 
 
 def _settle_all(
-    connect_primary: ConnectPrimary, entries: Iterable[JournalEntry]
+    connect_primary: ConnectPrimary, entries: Sequence[JournalEntry]
 ) -> dict[UUID, dict[ShardId, BranchOutcome | str]]:
     """Settle every branch of the decided entries, one connection a shard."""
-    by_shard: dict[ShardId, list[JournalEntry]] = defaultdict(list)
-    outcomes: dict[UUID, dict[ShardId, BranchOutcome | str]] = {}
-    for entry in entries:
-        outcomes[entry.id] = {}
-        for shard in entry.branches:
-            by_shard[shard].append(entry)
-    for shard, tasks in by_shard.items():
+    outcomes: dict[UUID, dict[ShardId, BranchOutcome | str]] = {e.id: {} for e in entries}
+    for shard, tasks in _by_shard(entries).items():
         try:
             with asking(connect_primary, shard) as connection:
                 for entry in tasks:

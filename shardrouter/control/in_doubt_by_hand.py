@@ -90,6 +90,8 @@ def next_step(finding: Finding, presume_abort_after_seconds: float) -> str:
         case TransactionState.COMMITTED | TransactionState.ABORTED:
             return "nothing: it is over" if not _prepared_in(finding) else "settle the stray branch"
         case TransactionState.UNDECIDED if is_due(entry, presume_abort_after_seconds):
+            if Place.COMMITTED in finding.branches.values():
+                return "commit: the catalog has lost a decision that a shard carried out"
             return "abort: its process is presumed dead"
         case TransactionState.UNDECIDED:
             return "wait: its process may be alive"

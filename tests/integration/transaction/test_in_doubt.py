@@ -355,12 +355,28 @@ def test_the_resolver_finds_damage(
     assert resolution.detail == "decided to commit, but neither prepared nor committed on s1"
 
 
-def test_committed_by_hand_against_the_decision(
-    router: Router, accounts: Accounts, cluster: Cluster, resolve: Callable[[], list[Resolution]]
-) -> None:
+def test_a_decision_that_the_catalog_lost_is_proved_by_a_shard(
+    router: Router, accounts: Accounts, cluster: Cluster, ledger: Ledger,
+    resolve: Callable[[], list[Resolution]],
+) -> None:  # fmt: skip
+    """As after a failover of the catalog to a replica that was behind."""
     with_steps(router, at("all prepared", crash))
     with pytest.raises(Crash):
         transfer(router, 1, accounts[0], accounts[2])
+    settle_by_hand(cluster, "COMMIT")
+    assert [r.state for r in resolve()] == [TransactionState.COMMITTED]
+    assert len(ledger.transfers()[1]) == 2
+    assert ledger.journal() == [("commit", True, None)]
+
+
+def test_committed_by_hand_against_the_decision(
+    router: Router, accounts: Accounts, cluster: Cluster, journal: TransactionJournal,
+    ledger: Ledger, resolve: Callable[[], list[Resolution]],
+) -> None:  # fmt: skip
+    with_steps(router, at("all prepared", crash))
+    with pytest.raises(Crash):
+        transfer(router, 1, accounts[0], accounts[2])
+    journal.decide(ledger.journal("id")[0][0], Decision.ABORT, "test")
     settle_by_hand(cluster, "COMMIT")
     [resolution] = resolve()
     assert resolution.state is TransactionState.DAMAGED
