@@ -1,6 +1,8 @@
 """What goes wrong between PREPARE and the last COMMIT PREPARED; what the resolver makes of it."""
 
+import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -168,12 +170,15 @@ def test_a_race_for_the_decision_has_one_winner(
         while not is_over.is_set():
             resolve()
 
-    committed, aborted = set(), 0
+    committed, aborted, rng = set(), 0, random.Random(5)
+    with_steps(router, at("all prepared", lambda: time.sleep(rng.uniform(0, 0.03))))
     rivals = [threading.Thread(target=keep_resolving) for _ in range(2)]
     for rival in rivals:
         rival.start()
     try:
-        for number in range(60):
+        for number in range(400):
+            if len(committed) > 20 and aborted > 20:
+                break
             try:
                 transfer(router, number, accounts[number % 2], accounts[2 + number % 2])
                 committed.add(number)
