@@ -17,7 +17,7 @@ from shardrouter.client.face import RouterFace
 from shardrouter.client.open import open_core, open_embedded
 from shardrouter.client.outcomes import ShardReport
 from shardrouter.client.pin import pinned
-from shardrouter.client.plain import driver_of, translate
+from shardrouter.client.plain import translate
 from shardrouter.client.pools import make_async_engine
 from shardrouter.client.runtime import GreenletRuntime, run_in_bridge, wait_in_bridge
 from shardrouter.client.session import ShardSession
@@ -89,8 +89,7 @@ class AsyncRouter(RouterFace):
         unit = self._core.unit(
             key, id=id, shard=shard, read=read, max_lag=max_lag, fallback=fallback
         )
-        connection = await run_in_bridge(unit.connection)
-        driver: psycopg.AsyncConnection[Any] = driver_of(connection)
+        driver: psycopg.AsyncConnection[Any] = (await run_in_bridge(unit.checkout)).driver
         try:
             yield driver
             await driver.commit()

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from shardrouter.client.runtime import Runtime
-from shardrouter.client.unit import ReadChoice
+from shardrouter.client.unit import Checkout, ReadChoice
 from shardrouter.errors import ShardRouterError, TransactionAborted
 from shardrouter.topology import Shard, ShardId
 
@@ -43,7 +43,15 @@ class Branch:
     """A connection to a shard with the transaction open."""
 
     shard: Shard
-    connection: Connection
+    checkout: Checkout
+
+    @property
+    def connection(self) -> Connection:
+        return self.checkout.connection
+
+    def give_back(self) -> None:
+        """Return the connection to its pool. Safe to call twice."""
+        self.checkout.give_back(self.shard)
 
 
 def rollback_all(branches: Sequence[Branch]) -> None:

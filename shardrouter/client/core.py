@@ -19,7 +19,7 @@ from shardrouter.client.pin import check_pin
 from shardrouter.client.pools import EngineFactory, Pools, checkout_error
 from shardrouter.client.runtime import Runtime
 from shardrouter.client.scatter import Scatter
-from shardrouter.client.unit import ReadChoice, UnitOfWork, release
+from shardrouter.client.unit import Checkout, ReadChoice, UnitOfWork
 from shardrouter.client.writes import Writes
 from shardrouter.config import Settings
 from shardrouter.control import Background
@@ -140,7 +140,7 @@ class RouterCore:
 
     # Choosing nodes and checking out (called by UnitOfWork)
 
-    def checkout(self, shard: Shard, read: ReadChoice | None) -> tuple[Connection, Node]:
+    def checkout(self, shard: Shard, read: ReadChoice | None) -> Checkout:
         """Return a connection to the node that may answer now.
 
         Raises BackendUnreachable, PoolTimeout, NoPrimary, ReplicaTooStale, LeaseExpired.
@@ -151,14 +151,12 @@ class RouterCore:
         shard = topology.shard(shard.id)  # the unit may have been made an epoch ago
         if current_scope().pending:
             self.writes.settle_pending(shard.id)
-        connection, node = self._choose(topology, shard, read)
+        checkout = self._choose(topology, shard, read)
         for watcher in self._watchers:
-            watcher(shard.id, node.id)
-        return connection, node
+            watcher(shard.id, checkout.node.id)
+        return checkout
 
-    def _choose(
-        self, topology: Topology, shard: Shard, read: ReadChoice | None
-    ) -> tuple[Connection, Node]:
+    def _choose(self, topology: Topology, shard: Shard, read: ReadChoice | None) -> Checkout:
         if read is None:
             return self._checkout_primary(topology, shard, is_read=False)
         if read.may_use_replica:
@@ -176,60 +174,58 @@ class RouterCore:
         metrics.READS.labels("primary").inc()
         return self._checkout_primary(topology, shard, is_read=True)
 
-    def _checkout_primary(
-        self, topology: Topology, shard: Shard, is_read: bool
-    ) -> tuple[Connection, Node]:
+    def _checkout_primary(self, topology: Topology, shard: Shard, is_read: bool) -> Checkout:
         node = writable_node(shard, self.background.monitor.view, topology.epoch)
-        return self._connect(topology, shard, node, is_read), node
+        return self._connect(topology, shard, node, is_read)
 
     def _checkout_replica(
         self, topology: Topology, shard: Shard, read: ReadChoice
-    ) -> tuple[Connection, Node] | None:
+    ) -> Checkout | None:
         need = current_scope().token.need(shard.id)
         demand = ReadDemand(need, read.max_lag_seconds, self.settings.routing.zone)
         view = self.background.monitor.view
         candidates = read_candidates(shard, view, demand, self.pools.in_use, self._clock())
         for candidate in candidates:
-            connection = self._try_candidate(topology, shard, candidate, need)
-            if connection is not None:
+            checkout = self._try_candidate(topology, shard, candidate, need)
+            if checkout is not None:
                 metrics.READS.labels("replica" if candidate.is_fresh else "waited").inc()
-                return connection, candidate.node
+                return checkout
             if not candidate.is_fresh:
                 return None  # the wait was spent on the furthest one
         return None
 
     def _try_candidate(
         self, topology: Topology, shard: Shard, candidate: Candidate, need: Position | None
-    ) -> Connection | None:
+    ) -> Checkout | None:
         try:
-            connection = self._connect(topology, shard, candidate.node, is_read=True)
+            checkout = self._connect(topology, shard, candidate.node, is_read=True)
         except BackendUnreachable as error:
             self.background.monitor.report_down(candidate.node.id, error.message)
             return None
         if candidate.is_fresh:
-            return connection
-        is_reached = self._is_reached(connection, need)
-        connection.rollback()  # the questions opened a transaction; the session starts its own
+            return checkout
+        is_reached = self._is_reached(checkout.connection, need)
+        checkout.connection.rollback()  # the questions opened a transaction
         if is_reached:
-            return connection
-        connection.close()
+            return checkout
+        checkout.give_back(shard)
         return None
 
-    def _connect(self, topology: Topology, shard: Shard, node: Node, is_read: bool) -> Connection:
+    def _connect(self, topology: Topology, shard: Shard, node: Node, is_read: bool) -> Checkout:
         engine = self.pools.engine(shard, node)
         try:
-            connection = engine.connect()
+            checkout = Checkout(engine, engine.raw_connection(), node)
         except Exception as error:
             raise checkout_error(error, shard, node, topology.epoch) from error
         if is_read:
-            return connection.execution_options(postgresql_readonly=True)
-        return connection
+            checkout.driver.only_read(True)
+        return checkout
 
-    def catches_up(self, connection: Connection, shard: Shard, node: Node) -> bool:
+    def catches_up(self, checkout: Checkout, shard: Shard) -> bool:
         """True when the checked-out node reaches the context's token within the allowed wait."""
         need = current_scope().token.need(shard.id)
-        is_primary = node.id == self.topology.shard(shard.id).primary.id
-        return is_primary or self._is_reached(connection, need)
+        is_primary = checkout.node.id == self.topology.shard(shard.id).primary.id
+        return is_primary or self._is_reached(checkout.connection, need)
 
     def _is_reached(self, connection: Connection, need: Position | None) -> bool:
         """Ask the checked-out replica itself until it has replayed ``need``, within the wait."""
@@ -262,11 +258,11 @@ class RouterCore:
     def shard_connection(self, shard_id: ShardId, read: ReadChoice | None) -> Iterator[Connection]:
         """Check out one connection of a shard for the block."""
         shard = self.topology.shard(shard_id)
-        connection, _ = self.checkout(shard, read)
+        checkout = self.checkout(shard, read)
         try:
-            yield connection
+            yield checkout.connection
         finally:
-            release(connection, shard)
+            checkout.give_back(shard)
 
     def fan_out(self, calls: list[Callable[[], T]]) -> list[T | Exception]:
         """Run the calls side by side, their commits joining the caller's token."""

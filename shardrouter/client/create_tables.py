@@ -14,7 +14,7 @@ from sqlalchemy import Connection, MetaData
 from shardrouter.client.causal import current_scope
 from shardrouter.client.core import RouterCore
 from shardrouter.client.install import Tools, create_all
-from shardrouter.client.plain import driver_of
+from shardrouter.client.pools import driver_connection
 from shardrouter.client.runtime import ThreadRuntime
 from shardrouter.postgres import direct_connection
 from shardrouter.routing import writable_node
@@ -35,7 +35,9 @@ def create_tables(core: RouterCore, source: MetaData | type[Any]) -> Topology:
         node = writable_node(shard, core.background.monitor.view, topology.epoch)
         timeout = core.settings.pool.connect_timeout_seconds
         with direct_connection(shard, node, timeout, APPLICATION_NAME) as connection:
-            driver_of(connection).on_commit = partial(scope.record, shard_id)
+            driver_connection(connection.connection.dbapi_connection).on_commit = partial(
+                scope.record, shard_id
+            )
             yield connection
 
     def work() -> Topology:

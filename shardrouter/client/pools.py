@@ -75,6 +75,11 @@ class Pools:
             if driver_connection(dbapi_connection).is_surely_dead():
                 raise exc.DisconnectionError("the server closed the idle connection")
 
+        @event.listens_for(engine, "reset")
+        def end_transaction(dbapi_connection: Any, record: Any, state: Any) -> None:
+            if not state.terminate_only and not driver_connection(dbapi_connection).is_idle:
+                dbapi_connection.rollback()
+
         @event.listens_for(engine, "handle_error")
         def tell_refusals(context: Any) -> None:
             if getattr(context.original_exception, "sqlstate", None) == SlotNotOwned.sqlstate:
@@ -163,6 +168,7 @@ def _pool_options(settings: PoolSettings) -> dict[str, Any]:
         "max_overflow": 0,
         "pool_timeout": settings.checkout_timeout_seconds,
         "pool_recycle": settings.recycle_seconds,
+        "pool_reset_on_return": None,  # the "reset" listener asks first whether there is anything
         "pool_use_lifo": True,  # a burst's extra connections fall idle and age out
     }
 

@@ -15,7 +15,7 @@ from shardrouter.client.face import RouterFace
 from shardrouter.client.open import open_core, open_embedded
 from shardrouter.client.outcomes import ShardReport
 from shardrouter.client.pin import pinned
-from shardrouter.client.plain import driver_of, translate
+from shardrouter.client.plain import translate
 from shardrouter.client.pools import make_sync_engine
 from shardrouter.client.runtime import ThreadRuntime
 from shardrouter.client.session import ShardSession
@@ -97,8 +97,7 @@ class Router(RouterFace):
         unit = self._core.unit(
             key, id=id, shard=shard, read=read, max_lag=max_lag, fallback=fallback
         )
-        connection = unit.connection()
-        driver: psycopg.Connection[Any] = driver_of(connection)
+        driver: psycopg.Connection[Any] = unit.checkout().driver
         try:
             yield driver
             driver.commit()

@@ -20,7 +20,7 @@ from shardrouter.client.commit import Committer
 from shardrouter.client.pin import check_pin
 from shardrouter.client.reference_writes import ReferenceSession, Repeater
 from shardrouter.client.session import ShardSession
-from shardrouter.client.unit import Checkouts, UnitOfWork, release
+from shardrouter.client.unit import Checkouts, UnitOfWork
 from shardrouter.config import TransactionSettings
 from shardrouter.errors import RoutingError, ShardKeyMissing, TransactionAborted
 from shardrouter.topology import Shard, ShardId, Slot, Topology, key_slot
@@ -152,8 +152,8 @@ class TransactionWork:
         self._check_open()
         enlisted = self._branches.get(shard.id)
         if enlisted is None:
-            connection, _ = self._core.checkout(shard, None)
-            branch = Branch(shard, connection)
+            branch = Branch(shard, self._core.checkout(shard, None))
+            connection = branch.connection
             self._branches[shard.id] = (branch, connection.begin())
             connection.execute(_SET_LOCK_TIMEOUT, {"wait": f"{self._settings.lock_timeout_ms}ms"})
             return connection
@@ -227,7 +227,7 @@ class TransactionWork:
             session.close()
         for branch in branches:
             try:
-                release(branch.connection, branch.shard)
+                branch.give_back()
             except DBAPIError as error:
                 logger.info("connection_lost shard=%s error=%s", branch.shard.id, first_line(error))
 

@@ -26,7 +26,6 @@ from shardrouter.client.branch import (
     first_line,
     rollback_all,
 )
-from shardrouter.client.unit import release
 from shardrouter.errors import (
     CatalogUnavailable,
     CommitInDoubt,
@@ -232,7 +231,7 @@ class TwoPhaseCommit:
             if not branch.connection.invalidated:
                 outcome = self._settle_on(branch.connection, gid, decision)
                 self._step(f"settled {branch.shard.id}")
-                release(branch.connection, branch.shard)  # learns where the commit landed
+                branch.give_back()  # learns where the commit landed
                 return outcome
         except DBAPIError as error:
             if not error.connection_invalidated:

@@ -6,7 +6,7 @@ ends, so that between two transactions nothing is held and the node is chosen af
 
 from typing import Any, Protocol
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, PoolProxiedConnection
 
 from shardrouter.client.causal import current_scope
 from shardrouter.client.pools import driver_connection
@@ -16,13 +16,62 @@ from shardrouter.routing import Token
 from shardrouter.topology import Node, Shard, Slot
 
 
+class Checkout:
+    """A connection taken from the pool of one node, on its way to be given back."""
+
+    __slots__ = ("_connection", "_engine", "_is_back", "driver", "node", "pooled")
+
+    def __init__(self, engine: Engine, pooled: PoolProxiedConnection, node: Node) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+        self._is_back = False
+        self.pooled = pooled
+        self.driver: Any = driver_connection(pooled.dbapi_connection)
+        """The psycopg connection."""
+        self.node = node
+
+    @property
+    def connection(self) -> Connection:
+        """SQLAlchemy's face of it, made when it is first asked for."""
+        if self._connection is None:
+            self._connection = Connection(self._engine, self.pooled)
+        return self._connection
+
+    def give_back(self, shard: Shard) -> None:
+        """Return it to its pool; learn the position of commits that went unnoticed.
+
+        A connection that is not as its next user expects it is closed instead. Safe to call twice.
+        """
+        if self._is_back:
+            return
+        self._is_back = True
+        connection, driver = self._connection, self.driver
+        try:
+            if connection is not None and connection.invalidated:
+                return
+            if connection is not None and connection.in_transaction():
+                connection.rollback()
+            if not driver.closed:
+                if driver.may_have_committed():
+                    _locate_commit(self.connection, driver, shard)
+                if driver.read_only:
+                    driver.only_read(False)
+            if not driver.is_as_new() and self.pooled.is_valid:
+                self.pooled.invalidate()
+        finally:
+            if connection is None:
+                self.pooled.close()
+            else:
+                connection.close()
+
+
 class Checkouts(Protocol):
     """Where a unit of work gets its connection: client.core."""
 
-    def checkout(self, shard: Shard, read: "ReadChoice | None") -> tuple[Connection, Node]:
+    def checkout(self, shard: Shard, read: "ReadChoice | None") -> Checkout:
         """Return a connection to the node chosen now."""
 
-    def catches_up(self, connection: Connection, shard: Shard, node: Node) -> bool:
+    def catches_up(self, checkout: Checkout, shard: Shard) -> bool:
         """True when the checked-out node reaches the context's token within the allowed wait."""
 
 
@@ -40,7 +89,7 @@ class ReadChoice:
 class UnitOfWork:
     """Holds at most one connection to one node of one shard. Not shared between threads."""
 
-    __slots__ = ("_checkouts", "_connection", "_node", "_seen", "read", "shard", "slot", "slots")
+    __slots__ = ("_checkout", "_checkouts", "_seen", "read", "shard", "slot", "slots")
 
     def __init__(
         self,
@@ -51,8 +100,7 @@ class UnitOfWork:
         read: ReadChoice | None,
     ) -> None:
         self._checkouts = checkouts
-        self._connection: Connection | None = None
-        self._node: Node | None = None
+        self._checkout: Checkout | None = None
         self._seen: Token | None = None
         self.shard = shard
         self.slot = slot
@@ -64,56 +112,42 @@ class UnitOfWork:
     @property
     def node(self) -> Node | None:
         """The node in use, None between two transactions."""
-        return self._node
+        return None if self._checkout is None else self._checkout.node
 
     def connection(self) -> Connection:
         """Return the unit's connection; choose the node and check it out when there is none."""
-        if self._connection is None:
-            self._seen = current_scope().token
-            self._connection, self._node = self._checkouts.checkout(self.shard, self.read)
-        elif self.read is not None and self._seen is not current_scope().token:
-            self._refuse_stale(self._connection, self._node)
-        return self._connection
+        return self.checkout().connection
 
-    def _refuse_stale(self, connection: Connection, node: Node | None) -> None:
+    def checkout(self) -> Checkout:
+        """Return what the unit has taken from a pool; take it when there is nothing."""
+        held = self._checkout
+        if held is None:
+            if self.read is not None:
+                self._seen = current_scope().token
+            held = self._checkout = self._checkouts.checkout(self.shard, self.read)
+        elif self.read is not None and self._seen is not current_scope().token:
+            self._refuse_stale(held)
+        return held
+
+    def _refuse_stale(self, held: Checkout) -> None:
         """The context has committed since this read began: the open replica must follow."""
         self._seen = current_scope().token
-        assert node is not None  # set together with the connection
-        if not self._checkouts.catches_up(connection, self.shard, node):
+        if not self._checkouts.catches_up(held, self.shard):
             raise ReplicaTooStale(
                 "the replica in use has not replayed what this context committed meanwhile",
                 shard=self.shard.id,
-                node=node.id,
+                node=held.node.id,
                 hint="end the read session's transaction (rollback), then it chooses again",
             )
 
     def release(self) -> None:
         """Give the connection back. Nothing happens when none is held."""
-        connection, self._connection, self._node = self._connection, None, None
-        if connection is not None:
-            release(connection, self.shard)
-
-
-def release(connection: Connection, shard: Shard) -> None:
-    """Return a connection to its pool; learn the position of commits that went unnoticed.
-
-    A connection that is not as its next user expects it is closed instead.
-    """
-    try:
-        if connection.invalidated or connection.closed:
-            return
-        driver = driver_connection(connection.connection.dbapi_connection)
-        if driver.may_have_committed() and not driver.closed:
-            _locate_commit(connection, driver, shard)
-        if not driver.is_as_new():
-            connection.invalidate()
-    finally:
-        connection.close()
+        held, self._checkout = self._checkout, None
+        if held is not None:
+            held.give_back(self.shard)
 
 
 def _locate_commit(connection: Connection, driver: Any, shard: Shard) -> None:
-    if not driver.is_idle:
-        connection.rollback()
     row = connection.exec_driver_sql(POSITION_SQL).one()
     current_scope().record(shard.id, read_position(row[0], row[1]))
     connection.rollback()

@@ -52,6 +52,8 @@ class _KnowsItsCommits:
 
     autocommit: Any
     read_only: Any
+    _read_only: bool | None
+    _begin_statement: bytes
     pgconn: Any
     _pipeline: Any
     _check_connection_ok: Any
@@ -90,6 +92,14 @@ class _KnowsItsCommits:
             tell(read_position(located.get_value(0, 0).decode(), located.get_value(0, 1).decode()))
         self.has_unknown_commit = False
         return committed
+
+    def only_read(self, is_read: bool) -> None:
+        """Make the next transactions READ ONLY, or plain again. Sends nothing; outside one only.
+
+        psycopg's own setters do the same, but must be awaited on an async connection.
+        """
+        self._read_only = True if is_read else None
+        self._begin_statement = b"BEGIN READ ONLY" if is_read else b""
 
     def may_have_committed(self) -> bool:
         """True when a commit may have happened whose position ``on_commit`` was not told.
