@@ -11,11 +11,13 @@ from typing import Any, Final
 from sqlalchemy import BindParameter, Result, Select
 
 from shardrouter.client.gather_plans import GatherPlans
-from shardrouter.client.gather_result import make_result, processed
+from shardrouter.client.gather_result import make_result
 from shardrouter.client.gather_rows import gather_rows
-from shardrouter.client.gather_run import Connect, GatherLimits, Run
+from shardrouter.client.gather_run import GatherLimits, Run
+from shardrouter.client.gather_together import Connect
 from shardrouter.client.outcomes import FanOut
 from shardrouter.errors import CrossShardUnsupported, UnknownShard
+from shardrouter.postgres import WaitReady
 from shardrouter.routing.merge import column_name
 from shardrouter.sql import GroupsSplit, OneShardSplit, RowsSplit
 from shardrouter.topology import ShardId
@@ -29,6 +31,7 @@ def gather(
     shards: Sequence[ShardId],
     connect: Connect,
     fan_out: FanOut[Any],
+    wait_ready: WaitReady,
     *,
     limits: GatherLimits,
     plans: GatherPlans,
@@ -37,8 +40,8 @@ def gather(
     """Return the rows of a SELECT over all shards.
 
     ``connect`` lends a connection of a shard for reading statements; ``fan_out`` runs calls side
-    by side; ``plans`` keeps what was worked out for a statement. Instances of mapped classes come
-    back detached, with their columns loaded.
+    by side and ``wait_ready`` waits for a socket; ``plans`` keeps what was worked out for a
+    statement. Instances of mapped classes come back detached, with their columns loaded.
 
     Raises CrossShardUnsupported when the answer would not be exact or is larger than
     ``limits.max_rows``, ScatterFailed when a shard did not answer.
@@ -46,7 +49,7 @@ def gather(
     given = statement.get_execution_options() if isinstance(statement, Select) else {}
     options = {name: value for name, value in given.items() if name not in _STREAMING}
     plan, values = plans.plan(statement, options)
-    run = Run(shards, connect, fan_out, limits, clock, plan, values, options)
+    run = Run(shards, connect, fan_out, wait_ready, limits, clock, plan, values, options)
     limit = _count(plan.split.limit, values, "LIMIT")
     offset = _count(plan.split.offset, values, "OFFSET") or 0
     match plan.split.how:
@@ -65,9 +68,8 @@ def _gather_one(run: Run, how: OneShardSplit) -> Result[Any]:
             f"a local table is on shard {shard!r}, which is not in the topology",
             hint=f"known shards: {', '.join(run.shards)}",
         )
-    result = run.plan.split.result
-    [answer] = run.ask_all(how.statement, run.limits.max_rows + 1, result, [shard])
-    return make_result(result, processed(answer.rows, answer.processors))
+    [answer] = run.ask_all(how.statement, run.limits.max_rows + 1, [shard])
+    return make_result(run.plan.split.result, answer.rows, answer.oids, answer.dialect)
 
 
 def _gather_groups(run: Run, how: GroupsSplit, offset: int, limit: int | None) -> Result[Any]:
@@ -81,8 +83,8 @@ def _gather_groups(run: Run, how: GroupsSplit, offset: int, limit: int | None) -
         for column, values in zip(columns, zip(*answer.rows, strict=True), strict=False):
             column.extend(values)
     parts = {column_name(i): values for i, values in enumerate(columns)}
-    finished = run.ask_one(scatter.finish, parts, run.plan.split.result)
-    return make_result(run.plan.split.result, processed(finished.rows, finished.processors))
+    finished = run.ask_one(scatter.finish, parts)
+    return make_result(run.plan.split.result, finished.rows, finished.oids, finished.dialect)
 
 
 def _count(bind: BindParameter[Any] | None, values: Mapping[str, Any], clause: str) -> int | None:

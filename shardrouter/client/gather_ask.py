@@ -1,31 +1,29 @@
-"""Run one statement on one shard for a gather and bring back its rows, as the driver made them."""
+"""Ask one shard through SQLAlchemy: mapped classes, and statements with execution options."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Select, event
+from sqlalchemy import Connection, Dialect, Executable, Select, event
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from shardrouter.client.gather_result import Processors, Row
+from shardrouter.client.gather_result import Row
 from shardrouter.errors import CrossShardUnsupported
 from shardrouter.routing.merge import REPORTED_SETTINGS
-from shardrouter.sql import ResultColumn
 
 
 @dataclass(frozen=True, slots=True)
 class ShardRows:
-    """The rows of one shard."""
+    """The rows of one shard as the driver made them: SQLAlchemy's types may change the order."""
 
     rows: Sequence[Row]
     oids: Sequence[int]
     """Type of each column; empty for rows of mapped classes."""
 
-    processors: Processors
-    """What SQLAlchemy does to the value of each result column; for mapped classes it is done."""
-
-    settings: Sequence[str | None] = ()
+    settings: Sequence[str | None]
     """Values of REPORTED_SETTINGS."""
+
+    dialect: Dialect
 
 
 def ask_columns(
@@ -33,20 +31,13 @@ def ask_columns(
     statement: Executable,
     values: Mapping[str, Any],
     options: Mapping[str, Any],
-    columns: Sequence[ResultColumn] = (),
 ) -> ShardRows:
-    """Return the rows untouched by SQLAlchemy, whose types may change how values compare."""
+    """Return the rows of a statement."""
     result: Any = connection.execute(statement, values, execution_options=dict(options))
-    described = result.cursor.description
-    oids = [column[1] for column in described]
-    process = result.context.get_result_processor
-    processors = [
-        process(column.type, column.name, oid)
-        for column, oid in zip(columns, oids, strict=False)  # hidden columns come last
-    ]
+    oids = [column[1] for column in result.cursor.description]
     rows = result.cursor.fetchall()
     result.close()
-    return ShardRows(rows, oids, processors, _settings(connection))
+    return ShardRows(rows, oids, settings_of(connection), connection.dialect)
 
 
 def ask_entities(
@@ -62,12 +53,15 @@ def ask_entities(
     with Session(connection, autoflush=False, expire_on_commit=False) as session:
         event.listen(session, "do_orm_execute", _refuse_second_load)
         result = session.execute(statement, values, execution_options=dict(options))
-        return ShardRows([tuple(row) for row in result], (), (), _settings(connection))
+        rows = [tuple(row) for row in result]
+    return ShardRows(rows, (), settings_of(connection), connection.dialect)
 
 
-def _settings(connection: Connection) -> list[str | None]:
+def settings_of(connection: Connection) -> list[str | None]:
+    """Return what the server has told of the settings that matter to a merge."""
     driver: Any = connection.connection.driver_connection
-    return [driver.info.parameter_status(name) for name in REPORTED_SETTINGS]
+    told = driver.info.parameter_status
+    return [told(name) for name in REPORTED_SETTINGS]
 
 
 def _refuse_second_load(state: ORMExecuteState) -> None:

@@ -5,12 +5,13 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Select
+from sqlalchemy import BindParameter, ClauseElement, Select, TextClause, text
 
-from shardrouter.routing.merge import ColumnFacts
+from shardrouter.routing.merge import ColumnFacts, column_name, order_sql
 from shardrouter.sql import (
     GroupsScatter,
     GroupsSplit,
+    Query,
     RowsScatter,
     RowsSplit,
     Split,
@@ -19,6 +20,7 @@ from shardrouter.sql import (
 )
 from shardrouter.sql import split as split_statement
 
+MAX_QUERIES: Final = 4  # of one plan: question, rows or parts, order, finish
 MAX_PLANS: Final = 500  # as many as SQLAlchemy keeps compiled statements of an engine
 
 
@@ -31,6 +33,9 @@ class GatherPlan:
         self._facts: tuple[float, tuple[ColumnFacts, ...]] | None = None
         self._rows: dict[tuple[bool, object], RowsScatter] = {}
         self._groups: tuple[object, GroupsScatter] | None = None
+        self._order: tuple[object, TextClause] | None = None
+        self._queries: tuple[tuple[ClauseElement, Query], ...] = ()
+        self._question: Select[Any] | None = None
         self.must_ask = False
         """The declared types turned out not to be those of the server."""
 
@@ -72,6 +77,28 @@ class GatherPlan:
         if self._groups is None or self._groups[0] != facts:
             self._groups = (facts, how.scatter(facts))
         return self._groups[1]
+
+    def order(self, scatter: RowsScatter, facts: Sequence[ColumnFacts]) -> TextClause:
+        """Return the statement with which a Postgres orders the keys, made once."""
+        if self._order is None or self._order[0] is not scatter:
+            sql = order_sql(facts, scatter.keys, lambda i: f":{column_name(i)}")
+            self._order = (scatter, text(sql))
+        return self._order[1]
+
+    def question(self, how: RowsSplit | GroupsSplit) -> Select[Any]:
+        """Return the question about types and collations, made once."""
+        if self._question is None:
+            self._question = how.question()
+        return self._question
+
+    def query(self, statement: ClauseElement) -> Query:
+        """Return a statement of this plan as SQL text, compiled once."""
+        for known, query in self._queries:
+            if known is statement:
+                return query
+        made = Query(statement)
+        self._queries = (*self._queries[-MAX_QUERIES + 1 :], (statement, made))
+        return made
 
 
 class GatherPlans:

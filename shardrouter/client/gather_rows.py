@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Result, text
+from sqlalchemy import Result
 
 from shardrouter.client.gather_ask import ShardRows
-from shardrouter.client.gather_result import Row, make_result, processed
+from shardrouter.client.gather_result import Row, make_result
 from shardrouter.client.gather_run import Run
 from shardrouter.errors import CrossShardUnsupported
 from shardrouter.routing.merge import (
@@ -16,7 +16,6 @@ from shardrouter.routing.merge import (
     column_name,
     keeps_runs,
     order_natively,
-    order_sql,
     sort_key,
     window,
 )
@@ -43,7 +42,7 @@ def _try(run: Run, how: RowsSplit, offset: int, limit: int | None) -> Result[Any
     scatter = run.plan.rows(how, facts, as_text=facts is not None and sort_keys is None)
     most = run.limits.max_rows + 1
     bound = most if limit is None else min(offset + limit, most)
-    answers = run.ask_all(scatter.statement, bound, run.plan.split.result)
+    answers = run.ask_all(scatter.statement, bound)
     rows = list(chain.from_iterable(answer.rows for answer in answers))
     if scatter.keys:
         order = _order(run, scatter, sort_keys, answers, rows)
@@ -54,7 +53,8 @@ def _try(run: Run, how: RowsSplit, offset: int, limit: int | None) -> Result[Any
         rows = rows[window(len(rows), offset, limit)]
     if len(rows) and len(rows[0]) > scatter.width:
         rows = [row[: scatter.width] for row in rows]
-    return make_result(run.plan.split.result, processed(rows, answers[0].processors))
+    first = answers[0]
+    return make_result(run.plan.split.result, rows, first.oids, first.dialect)
 
 
 def _order(
@@ -86,7 +86,7 @@ def _order_in_postgres(
     facts: Sequence[ColumnFacts],
     columns: Sequence[Sequence[object]],
 ) -> Sequence[int]:
-    sql = text(order_sql(facts, scatter.keys, lambda i: f":{column_name(i)}"))
+    sql = run.plan.order(scatter, facts)
     answer = run.ask_one(sql, {column_name(i): list(c) for i, c in enumerate(columns)})
     return [position for (position,) in answer.rows]
 

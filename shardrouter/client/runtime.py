@@ -6,6 +6,7 @@ that knows the bridge.
 """
 
 import asyncio
+import select
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,9 @@ class Runtime(Protocol):
 
     def fan_out(self, calls: Sequence[Callable[[], T]]) -> list[T | Exception]:
         """Run the calls side by side; return each one's value or exception, in order."""
+
+    def wait_ready(self, fileno: int, to_write: bool) -> None:
+        """Wait until a socket may be read, or written."""
 
     def run_blocking(self, call: Callable[[], T]) -> T:
         """Run a call that truly blocks, such as a question to the catalog."""
@@ -48,6 +52,11 @@ class ThreadRuntime:
         # Each thread gets a copy of the context, so that commits join the caller's token scope.
         futures = [self._pool.submit(copy_context().run, _outcome, call) for call in calls]
         return [future.result() for future in futures]
+
+    def wait_ready(self, fileno: int, to_write: bool) -> None:
+        poll = select.poll()
+        poll.register(fileno, select.POLLOUT if to_write else select.POLLIN)
+        poll.poll()
 
     def run_blocking(self, call: Callable[[], T]) -> T:
         return call()
@@ -77,6 +86,9 @@ class GreenletRuntime:
 
         return await asyncio.gather(*(one(call) for call in calls))
 
+    def wait_ready(self, fileno: int, to_write: bool) -> None:
+        await_only(_ready(fileno, to_write))
+
     def run_blocking(self, call: Callable[[], T]) -> T:
         return await_only(asyncio.to_thread(call))
 
@@ -89,6 +101,19 @@ def _outcome(call: Callable[[], T]) -> T | Exception:
         return call()
     except Exception as error:
         return error
+
+
+async def _ready(fileno: int, to_write: bool) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    add, remove = (
+        (loop.add_writer, loop.remove_writer) if to_write else (loop.add_reader, loop.remove_reader)
+    )
+    add(fileno, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        remove(fileno)
 
 
 def run_in_bridge(call: Callable[..., T], *args: Any, **kwargs: Any) -> Awaitable[T]:

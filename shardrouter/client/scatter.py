@@ -11,6 +11,7 @@ from shardrouter.client.gather_plans import GatherPlans
 from shardrouter.client.gather_run import GatherLimits
 from shardrouter.client.outcomes import ShardReport, map_shards
 from shardrouter.client.pin import check_pin
+from shardrouter.client.runtime import Runtime
 from shardrouter.client.unit import Checkouts, ReadChoice, UnitOfWork
 from shardrouter.config import GatherSettings
 from shardrouter.topology import ShardId, Topology
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 class ScatterCore(Checkouts, Protocol):
     """The routing core, as it is seen from here."""
+
+    runtime: Runtime
 
     @property
     def topology(self) -> Topology:
@@ -39,7 +42,7 @@ class Scatter:
 
     def __init__(self, core: ScatterCore, settings: GatherSettings) -> None:
         self._core = core
-        self._limits = GatherLimits(settings.max_rows)
+        self._limits = GatherLimits(settings.max_rows, settings.concurrency)
         self._plans = GatherPlans()
 
     def gather(self, statement: Select[Any], read: ReadChoice) -> Result[Any]:
@@ -49,6 +52,7 @@ class Scatter:
             self._all_shards(),
             lambda shard: self._core.shard_connection(shard, read),
             self._core.fan_out,
+            self._core.runtime.wait_ready,
             limits=self._limits,
             plans=self._plans,
         )

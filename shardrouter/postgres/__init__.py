@@ -1,5 +1,6 @@
 """Talking to one Postgres node: connections, probes, guards."""
 
+from shardrouter.postgres.ask import Answer, Asked, WaitReady
 from shardrouter.postgres.backend import POSITION_SQL, AsyncBackend, Backend, read_position
 from shardrouter.postgres.columns import ColumnFacts, TableFacts, key_columns, read_table
 from shardrouter.postgres.direct import direct_connection
@@ -35,6 +36,8 @@ __all__ = [
     "PATIENCE",
     "POSITION_SQL",
     "REPLAY_SQL",
+    "Answer",
+    "Asked",
     "AsyncBackend",
     "Backend",
     "BranchOutcome",
@@ -48,6 +51,7 @@ __all__ = [
     "Probe",
     "Sleep",
     "TableFacts",
+    "WaitReady",
     "answers_within",
     "branch_status",
     "check_guards",

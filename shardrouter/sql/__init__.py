@@ -1,6 +1,7 @@
 """SQL: what a statement needs to be answered over shards. Values in, values out."""
 
 from shardrouter.sql.groups import GroupsScatter, GroupsSplit
+from shardrouter.sql.query import Query
 from shardrouter.sql.question import read_answer
 from shardrouter.sql.rows import ROW_BOUND, RowsScatter, RowsSplit
 from shardrouter.sql.select_parts import ResultColumn, cache_key, without_options
@@ -11,6 +12,7 @@ __all__ = [
     "GroupsScatter",
     "GroupsSplit",
     "OneShardSplit",
+    "Query",
     "ResultColumn",
     "RowsScatter",
     "RowsSplit",

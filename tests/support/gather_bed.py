@@ -72,6 +72,7 @@ class GatherBed:
             shards,
             connect,
             self.runtime.fan_out,
+            self.runtime.wait_ready,
             limits=GatherLimits(max_rows),
             plans=self.plans,
         )

@@ -61,8 +61,9 @@ def test_one_shard_answering_is_bounded_too(gather_bed: GatherBed) -> None:
 
 def test_no_shard_sends_more_than_the_bound(gather_bed: GatherBed) -> None:
     """A limit beyond the bound must not make a shard send it all."""
-    asked = gather_bed.statements(lambda: gather_bed.gather(select(T.id).limit(10**9)))
-    assert [values["sr_limit"] for _, values in asked] == [100_001] * 3
+    query = select(T.id).limit(10**9).execution_options(seen_by_sqlalchemy=True)
+    asked = gather_bed.statements(lambda: gather_bed.gather(query, max_rows=50))
+    assert [values["sr_limit"] for _, values in asked] == [51] * 3
 
 
 @pytest.mark.parametrize("limit", [-1, -5])
