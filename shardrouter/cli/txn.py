@@ -13,13 +13,16 @@ from sqlalchemy import Connection
 from shardrouter.catalog import TransactionJournal
 from shardrouter.cli.catalog import ConfigOption, actor, open_store
 from shardrouter.cli.output import DryRunOption, Output, OutputOption, show_rows
-from shardrouter.control.in_doubt import carry_out, decide_due, is_due, resolve_once
-from shardrouter.control.in_doubt_by_hand import (
+from shardrouter.control import (
     Finding,
+    carry_out,
     close_repaired,
     decide_by_hand,
+    decide_due,
     inspect_transactions,
+    is_due,
     next_step,
+    resolve_once,
 )
 from shardrouter.errors import CommitError, CommitInDoubt
 from shardrouter.postgres import direct_connection

@@ -2,6 +2,21 @@
 
 from shardrouter.control.admission import examine_shard
 from shardrouter.control.background import Background
+from shardrouter.control.in_doubt import (
+    Resolution,
+    carry_out,
+    clean_once,
+    decide_due,
+    is_due,
+    resolve_once,
+)
+from shardrouter.control.in_doubt_by_hand import (
+    Finding,
+    close_repaired,
+    decide_by_hand,
+    inspect_transactions,
+    next_step,
+)
 from shardrouter.control.migrate import (
     DEFAULT_CONCURRENCY,
     DEFAULT_TIMEOUT_SECONDS,
@@ -23,18 +38,29 @@ __all__ = [
     "DEFAULT_TIMEOUT_SECONDS",
     "Background",
     "ControlThread",
+    "Finding",
     "Migration",
     "MigrationAction",
     "MigrationState",
     "Monitor",
+    "Resolution",
     "ShardReport",
     "TopologyKeeper",
+    "carry_out",
     "check_table",
+    "clean_once",
+    "close_repaired",
+    "decide_by_hand",
+    "decide_due",
     "describe_table",
     "drained",
     "examine_shard",
     "guard_table",
+    "inspect_transactions",
+    "is_due",
     "migrate",
+    "next_step",
+    "resolve_once",
     "spawn",
     "supervised",
     "with_shard",

@@ -3,6 +3,7 @@
 from shardrouter.topology.column_types import key_type_of_column
 from shardrouter.topology.folding import folding_warning
 from shardrouter.topology.hashing import int_slot
+from shardrouter.topology.id_layout import IdLayout, slot_of_id, time_of_id
 from shardrouter.topology.ids import (
     DEFAULT_SLOTS,
     Epoch,
@@ -29,6 +30,7 @@ __all__ = [
     "MARK_KEY",
     "MAX_KEY_COLUMNS",
     "Epoch",
+    "IdLayout",
     "KeyColumn",
     "KeyType",
     "LoadPlan",
@@ -59,5 +61,7 @@ __all__ = [
     "plan_load",
     "plan_owners",
     "slot_of",
+    "slot_of_id",
     "slot_sql",
+    "time_of_id",
 ]
