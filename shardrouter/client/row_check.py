@@ -54,12 +54,18 @@ def check_object(unit: UnitOfWork, instance: Any) -> None:
     """Raise when a mapped object that is about to be written belongs to another slot."""
     state = inspect(instance)
     mapper: Mapper[Any] = state.mapper
-    mark = mark_of_mapper(mapper)
-    table = str(mapper.local_table)
-    check_mark(unit, mark, table)
-    if mark is None or mark.kind is not TableKind.SHARDED:
+    mark, table, attributes = _rule_of(mapper)
+    if mark is None:
         return
-    for key in _keys_of(state, mapper, mark):
+    if mark.kind is not TableKind.SHARDED:
+        check_mark(unit, mark, table)
+        return
+    if state.key is None and len(attributes) == 1:
+        # A new row whose one key column is set: nearly every row there is.
+        value = state.dict.get(attributes[0])
+        if value is not None and key_slot(value, unit.slots) == unit.slot:
+            return
+    for key in _keys_of(state, mapper, attributes):
         check_key(unit, table, mark, key)
 
 
@@ -83,9 +89,10 @@ def check_key(unit: UnitOfWork, table: str, mark: TableMark, key: Sequence[Any])
         )
 
 
-def _keys_of(state: Any, mapper: Mapper[Any], mark: TableMark) -> Iterator[tuple[Any, ...]]:
+def _keys_of(
+    state: Any, mapper: Mapper[Any], attributes: tuple[str, ...]
+) -> Iterator[tuple[Any, ...]]:
     """Yield the key the row will have and, when it changes, the key it had."""
-    attributes = _key_attributes(mapper, mark)
     yield tuple(_value(state, mapper, name) for name in attributes)
     if state.persistent:
         before = tuple(_value_before(state, name) for name in attributes)
@@ -120,9 +127,13 @@ def _parent_value(state: Any, mapper: Mapper[Any], name: str) -> Any:
 
 
 @lru_cache(maxsize=1024)
-def _key_attributes(mapper: Mapper[Any], mark: TableMark) -> tuple[str, ...]:
+def _rule_of(mapper: Mapper[Any]) -> tuple[TableMark | None, str, tuple[str, ...]]:
+    """Return a mapped class's mark, the name of its table, and its key attributes in order."""
+    mark = mark_of_mapper(mapper)
     columns = mapper.local_table.c
-    return tuple(mapper.get_property_by_column(columns[name]).key for name in mark.by)
+    by = () if mark is None else mark.by
+    attributes = tuple(mapper.get_property_by_column(columns[name]).key for name in by)
+    return mark, str(mapper.local_table), attributes
 
 
 @lru_cache(maxsize=1024)

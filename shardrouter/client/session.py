@@ -50,10 +50,10 @@ def _legacy_refused(method: str, instead: str) -> RoutingError:
 
 @event.listens_for(ShardSession, "before_flush")
 def _check_rows(session: ShardSession, context: Any, instances: Any) -> None:
-    for instance in (*session.new, *session.deleted, *session.dirty):
-        if instance in session.dirty and not session.is_modified(instance):
-            continue
-        refuse_write(session.unit, f"a changed {type(instance).__name__}")
+    changed = [row for row in session.dirty if session.is_modified(row)]
+    for instance in (*session.new, *session.deleted, *changed):
+        if session.unit.read is not None:
+            refuse_write(session.unit, f"a changed {type(instance).__name__}")
         check_object(session.unit, instance)
 
 
