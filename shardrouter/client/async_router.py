@@ -1,7 +1,7 @@
 """The library door for asyncio: the same core, run in SQLAlchemy's greenlet bridge."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import wraps
 from pathlib import Path
@@ -105,11 +105,11 @@ class AsyncRouter(RouterFace):
             await run_in_bridge(unit.release)
 
     def transaction(
-        self, keys: Sequence[Any] = (), *, reference: bool = False, **options: Any
+        self, keys: Iterable[Any] = (), *, reference: bool = False, **options: Any
     ) -> AsyncTransaction:
         """Return one transaction over several keys; use it in an ``async with`` block."""
         work = self._core.writes.transaction(keys, reference)
-        return AsyncTransaction(work, keys, {**self._session_options, **options})
+        return AsyncTransaction(work, {**self._session_options, **options})
 
     async def gather(
         self,

@@ -1,6 +1,6 @@
 """The library door for synchronous code."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -113,7 +113,7 @@ class Router(RouterFace):
             unit.release()
 
     def transaction(
-        self, keys: Sequence[Any] = (), *, reference: bool = False, **options: Any
+        self, keys: Iterable[Any] = (), *, reference: bool = False, **options: Any
     ) -> Transaction:
         """Return one transaction over several keys; use it in a ``with`` block.
 
@@ -125,7 +125,7 @@ class Router(RouterFace):
         shards may see one part a moment before the other. Errors: docs/flows/transaction.md.
         """
         work = self._core.writes.transaction(keys, reference)
-        return Transaction(work, keys, {**self._session_options, **options})
+        return Transaction(work, {**self._session_options, **options})
 
     def gather(
         self,

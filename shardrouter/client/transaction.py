@@ -1,6 +1,6 @@
 """One transaction over several keys, or over all shards, for sync and for async code."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 from uuid import UUID
@@ -19,9 +19,9 @@ S = TypeVar("S", Session, AsyncSession)
 class _Sessions(Generic[S]):
     """The sessions of a transaction, one a key, made when they are first asked for."""
 
-    def __init__(self, work: TransactionWork, keys: Sequence[Any], make: Callable[..., S]) -> None:
+    def __init__(self, work: TransactionWork, make: Callable[..., S]) -> None:
         self._work = work
-        self._keys: Final = frozenset(keys)
+        self._keys: Final = frozenset(work.keys)
         self._make: Callable[..., S] = make
         self._by_key: dict[Any, S] = {}
         self._reference: S | None = None
@@ -69,13 +69,11 @@ class Transaction(_Sessions[Session]):
     Commits all shards when the block ends, rolls all back when an error leaves it.
     """
 
-    def __init__(
-        self, work: TransactionWork, keys: Sequence[Any], session_options: dict[str, Any]
-    ) -> None:
+    def __init__(self, work: TransactionWork, session_options: dict[str, Any]) -> None:
         def make(kind: type[Session], **how: Any) -> Session:
             return kind(**session_options, **how)
 
-        super().__init__(work, keys, make)
+        super().__init__(work, make)
 
     def __enter__(self) -> Self:
         return self
@@ -92,13 +90,11 @@ class Transaction(_Sessions[Session]):
 class AsyncTransaction(_Sessions[AsyncSession]):
     """``async with arouter.transaction(keys=[a, b]) as tx: await tx[a].execute(...)``."""
 
-    def __init__(
-        self, work: TransactionWork, keys: Sequence[Any], session_options: dict[str, Any]
-    ) -> None:
+    def __init__(self, work: TransactionWork, session_options: dict[str, Any]) -> None:
         def make(kind: type[Session], **how: Any) -> AsyncSession:
             return AsyncSession(sync_session_class=kind, **session_options, **how)
 
-        super().__init__(work, keys, make)
+        super().__init__(work, make)
 
     async def __aenter__(self) -> Self:
         return self

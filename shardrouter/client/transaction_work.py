@@ -6,7 +6,7 @@ its own that only takes rows of its slot. Shards are enlisted when they are firs
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from shardrouter.client.reference_writes import ReferenceSession, Repeater
 from shardrouter.client.session import ShardSession
 from shardrouter.client.unit import Checkouts, UnitOfWork
 from shardrouter.config import TransactionSettings
-from shardrouter.errors import RoutingError, ShardKeyMissing, TransactionAborted
+from shardrouter.errors import RoutingError, ShardKeyInvalid, ShardKeyMissing, TransactionAborted
 from shardrouter.topology import Shard, ShardId, Slot, Topology, key_slot
 
 logger = logging.getLogger(__name__)
@@ -88,11 +88,12 @@ class TransactionWork:
         core: Core,
         committer: Committer,
         settings: TransactionSettings,
-        keys: Sequence[Any],
+        keys: Iterable[Any],
         reference: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not keys and not reference:
+        self.keys = _checked(keys)
+        if not self.keys and not reference:
             raise ShardKeyMissing(
                 "a transaction needs to know what it is about",
                 hint="router.transaction(keys=[a, b]), or reference=True for reference tables",
@@ -115,7 +116,8 @@ class TransactionWork:
         """After the commit: shards that did not answer any more. Their part is committed too and
         appears as soon as they can be reached."""
 
-        for key in keys:
+        for key in self.keys:
+            key_slot(key, self._topology.slots)  # refuses what is no key, before anything is done
             check_pin(("key", key))
         if reference:
             check_pin(("shard", "all of them"))
@@ -230,6 +232,15 @@ class TransactionWork:
                 branch.give_back()
             except DBAPIError as error:
                 logger.info("connection_lost shard=%s error=%s", branch.shard.id, first_line(error))
+
+
+def _checked(keys: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the keys. A single text is a key somebody forgot to put into a list."""
+    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
+        raise ShardKeyInvalid(
+            f"keys is a list of keys, not {keys!r}", hint="router.transaction(keys=[a, b])"
+        )
+    return tuple(keys)
 
 
 def _commit_refused() -> RoutingError:

@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from shardrouter.catalog import IdWorkers, TransactionJournal
@@ -50,7 +50,7 @@ class Writes:
         )
         core.background.every(RENEW_EVERY_SECONDS, self._renew, name="id window")
 
-    def transaction(self, keys: Sequence[Any], reference: bool) -> TransactionWork:
+    def transaction(self, keys: Iterable[Any], reference: bool) -> TransactionWork:
         """Return the work of a new transaction. Raises ShardKeyMissing, LeaseExpired."""
         return TransactionWork(
             self._core, self.committer, self._core.settings.transaction, keys, reference

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from shardrouter import AsyncRouter, Router
 from shardrouter.errors import (
     RoutingError,
+    ShardKeyInvalid,
     ShardKeyMissing,
     ShardSwapError,
     TransactionAborted,
@@ -87,6 +88,10 @@ def test_keys_must_be_named(router: Router, accounts: Accounts) -> None:
         tx[accounts[1]]
     with pytest.raises(ShardKeyMissing):
         router.transaction()
+    with pytest.raises(ShardKeyInvalid, match="list of keys"):
+        router.transaction(keys="ab")
+    with pytest.raises(ShardKeyInvalid):
+        router.transaction(keys=[1.5])
     with pytest.raises(ShardSwapError), router.pin():
         router.transaction(keys=list(accounts[:2]))
 
