@@ -34,6 +34,9 @@ digits of the segment's file name are the timeline.
 MAX_PEEKS: Final = 4  # reads of an idle connection that says something: words, end of file
 
 _COMMIT_SQL: Final = b"COMMIT; " + POSITION_SQL.encode()
+_COMMIT_AGAIN_SQL: Final = b"COMMIT; SELECT pg_catalog.pg_current_wal_insert_lsn()"
+"""From the second commit on. A server that takes writes stays on its timeline until it restarts,
+and then this connection is gone."""
 
 
 def read_position(lsn: str, timeline: str) -> Position:
@@ -49,6 +52,9 @@ class _KnowsItsCommits:
 
     has_unknown_commit = False
     """A transaction ended without its position being told: see ``may_have_committed``."""
+
+    _timeline: int | None = None
+    """Of this connection's commits, known from the first one on."""
 
     autocommit: Any
     read_only: Any
@@ -73,7 +79,7 @@ class _KnowsItsCommits:
 
     def _commit_and_locate(self, tell: Callable[[Position], None]) -> Generator[Any, Any, Any]:
         self._check_connection_ok()
-        self.pgconn.send_query(_COMMIT_SQL)
+        self.pgconn.send_query(_COMMIT_SQL if self._timeline is None else _COMMIT_AGAIN_SQL)
         try:
             results = yield from generators.execute(self.pgconn)
         except psycopg.OperationalError as error:
@@ -89,7 +95,9 @@ class _KnowsItsCommits:
             located = results[-1]
             if located.status != ExecStatus.TUPLES_OK:
                 return committed  # committed, position unknown: has_unknown_commit stays set
-            tell(read_position(located.get_value(0, 0).decode(), located.get_value(0, 1).decode()))
+            if self._timeline is None:
+                self._timeline = int(located.get_value(0, 1), 16)
+            tell(Position(self._timeline, parse_lsn(located.get_value(0, 0).decode())))
         self.has_unknown_commit = False
         return committed
 
