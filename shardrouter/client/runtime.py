@@ -9,7 +9,7 @@ import asyncio
 import select
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import Any, Protocol, TypeVar
 
@@ -51,7 +51,10 @@ class ThreadRuntime:
             return [_outcome(calls[0])]
         # Each thread gets a copy of the context, so that commits join the caller's token scope.
         futures = [self._pool.submit(copy_context().run, _outcome, call) for call in calls]
-        return [future.result() for future in futures]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            wait(futures)  # also when interrupted: the threads still use their connections
 
     def wait_ready(self, fileno: int, to_write: bool) -> None:
         poll = select.poll()
@@ -84,7 +87,11 @@ class GreenletRuntime:
             async with places:
                 return await greenlet_spawn(_outcome, call)
 
-        return await asyncio.gather(*(one(call) for call in calls))
+        # Cancelled, the group still waits for its tasks to end: nobody may touch their
+        # connections before.
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(call)) for call in calls]
+        return [task.result() for task in tasks]
 
     def wait_ready(self, fileno: int, to_write: bool) -> None:
         await_only(_ready(fileno, to_write))

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, ForeignKey, Text, text, update
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from shardrouter import Router
+from shardrouter import AsyncRouter, Router
 from shardrouter.catalog import TransactionJournal
 from shardrouter.client import reference, sharded
 from shardrouter.client.commit import Committer
@@ -84,7 +84,7 @@ def transfer(router: Router, number: int, source: int, target: int, amount: int 
 
 
 def with_steps(
-    router: Router, step: Callable[[str], None], decide_within_seconds: float = 5.0
+    router: Router | AsyncRouter, step: Callable[[str], None], decide_within_seconds: float = 5.0
 ) -> None:
     """Let the router's transactions tell ``step`` how far their commit is."""
     core = router._core

@@ -27,7 +27,7 @@ def relayed(cluster: Cluster, word: str, *, delivered: bool) -> Iterator[Router]
     relay = CuttingRelay(
         int(str(options["port"])), word.encode(), delivered=delivered, stays_down=False
     )
-    dsn = make_conninfo(**{**options, "host": "127.0.0.1", "port": relay.port})
+    dsn = make_conninfo(cluster.dsn("s1-p"), host="127.0.0.1", port=relay.port)
     engine = catalog_engine(cluster.catalog_dsn)
     store = CatalogStore(engine)
     topology = store.load()

@@ -170,7 +170,8 @@ def test_a_race_for_the_decision_has_one_winner(
         while not is_over.is_set():
             resolve()
 
-    committed, aborted, rng = set(), 0, random.Random(5)
+    committed: set[int] = set()
+    aborted, rng = 0, random.Random(5)
     with_steps(router, at("all prepared", lambda: time.sleep(rng.uniform(0, 0.03))))
     rivals = [threading.Thread(target=keep_resolving) for _ in range(2)]
     for rival in rivals:
