@@ -19,7 +19,7 @@ from shardrouter.client.outcomes import FanOut
 from shardrouter.errors import CrossShardUnsupported, UnknownShard
 from shardrouter.postgres import WaitReady
 from shardrouter.routing.merge import column_name
-from shardrouter.sql import GroupsSplit, OneShardSplit, RowsSplit
+from shardrouter.sql import ROW_BOUND, GroupsSplit, OneShardSplit, RowsSplit
 from shardrouter.topology import ShardId
 
 _STREAMING: Final = frozenset({"yield_per", "stream_results", "max_row_buffer"})
@@ -49,7 +49,8 @@ def gather(
     given = statement.get_execution_options() if isinstance(statement, Select) else {}
     options = {name: value for name, value in given.items() if name not in _STREAMING}
     plan, values = plans.plan(statement, options)
-    run = Run(shards, connect, fan_out, wait_ready, limits, clock, plan, values, options)
+    offline = plans.offline
+    run = Run(shards, connect, fan_out, wait_ready, limits, clock, offline, plan, values, options)
     limit = _count(plan.split.limit, values, "LIMIT")
     offset = _count(plan.split.offset, values, "OFFSET") or 0
     match plan.split.how:
@@ -68,8 +69,10 @@ def _gather_one(run: Run, how: OneShardSplit) -> Result[Any]:
             f"a local table is on shard {shard!r}, which is not in the topology",
             hint=f"known shards: {', '.join(run.shards)}",
         )
-    [answer] = run.ask_all(how.statement, run.limits.max_rows + 1, [shard])
-    return make_result(run.plan.split.result, answer.rows, answer.oids, answer.dialect)
+    bound = run.limits.max_rows + 1
+    answers = run.ask_all(how.statement, bound, [shard])
+    every = range(len(answers[0].rows))
+    return run.result(answers, every, how.statement, {ROW_BOUND: bound}, hidden=0)
 
 
 def _gather_groups(run: Run, how: GroupsSplit, offset: int, limit: int | None) -> Result[Any]:

@@ -1,14 +1,13 @@
-"""Ask one shard through SQLAlchemy: mapped classes, and statements with execution options."""
+"""Ask one shard through SQLAlchemy: the way of statements with execution options."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Executable, Select, event
-from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy import Connection, Dialect, Executable, Select
 
+from shardrouter.client.gather_instances import LoadingSession
 from shardrouter.client.gather_result import Row
-from shardrouter.errors import CrossShardUnsupported
 from shardrouter.routing.merge import REPORTED_SETTINGS
 
 
@@ -18,7 +17,7 @@ class ShardRows:
 
     rows: Sequence[Row]
     oids: Sequence[int]
-    """Type of each column; empty for rows of mapped classes."""
+    """Type of each column; empty when the rows hold instances already."""
 
     settings: Sequence[str | None]
     """Values of REPORTED_SETTINGS."""
@@ -50,8 +49,7 @@ def ask_entities(
 
     Raises CrossShardUnsupported when loading them takes a second statement.
     """
-    with Session(connection, autoflush=False, expire_on_commit=False) as session:
-        event.listen(session, "do_orm_execute", _refuse_second_load)
+    with LoadingSession(connection, autoflush=False) as session:
         result = session.execute(statement, values, execution_options=dict(options))
         rows = [tuple(row) for row in result]
     return ShardRows(rows, (), settings_of(connection), connection.dialect)
@@ -62,11 +60,3 @@ def settings_of(connection: Connection) -> list[str | None]:
     driver: Any = connection.connection.driver_connection
     told = driver.info.parameter_status
     return [told(name) for name in REPORTED_SETTINGS]
-
-
-def _refuse_second_load(state: ORMExecuteState) -> None:
-    if state.is_relationship_load or state.is_column_load:
-        raise CrossShardUnsupported(
-            "gather cannot merge an eager load: it asks one shard for related rows",
-            hint='add .options(lazyload("*")), or joinedload() of a colocated or reference table',
-        )

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import BindParameter, ClauseElement, Select, TextClause, text
 
+from shardrouter.client.gather_instances import offline_engine
 from shardrouter.routing.merge import ColumnFacts, column_name, order_sql
 from shardrouter.sql import (
     GroupsScatter,
@@ -108,6 +109,8 @@ class GatherPlans:
         self._size = size
         self._plans: OrderedDict[object, GatherPlan] = OrderedDict()
         self._lock = threading.Lock()
+        self.offline = offline_engine()
+        """Keeps what SQLAlchemy compiles to make instances."""
 
     def __len__(self) -> int:
         return len(self._plans)

@@ -1,13 +1,11 @@
 """Merge the rows of all shards by ORDER BY, then cut OFFSET and LIMIT."""
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import Result
 
 from shardrouter.client.gather_ask import ShardRows
-from shardrouter.client.gather_result import Row, make_result
 from shardrouter.client.gather_run import Run
 from shardrouter.errors import CrossShardUnsupported
 from shardrouter.routing.merge import (
@@ -19,7 +17,7 @@ from shardrouter.routing.merge import (
     sort_key,
     window,
 )
-from shardrouter.sql import RowsScatter, RowsSplit
+from shardrouter.sql import ROW_BOUND, RowsScatter, RowsSplit
 
 
 def gather_rows(run: Run, how: RowsSplit, offset: int, limit: int | None) -> Result[Any]:
@@ -43,18 +41,15 @@ def _try(run: Run, how: RowsSplit, offset: int, limit: int | None) -> Result[Any
     most = run.limits.max_rows + 1
     bound = most if limit is None else min(offset + limit, most)
     answers = run.ask_all(scatter.statement, bound)
-    rows = list(chain.from_iterable(answer.rows for answer in answers))
+    lengths = [len(answer.rows) for answer in answers]
+    order: Sequence[int] = range(sum(lengths))
     if scatter.keys:
-        order = _order(run, scatter, sort_keys, answers, rows)
-        if order is None or not keeps_runs(order, [len(answer.rows) for answer in answers]):
+        found = _order(run, scatter, sort_keys, answers)
+        if found is None or not keeps_runs(found, lengths):
             return None
-        rows = [rows[i] for i in order[window(len(rows), offset, limit)]]
-    else:
-        rows = rows[window(len(rows), offset, limit)]
-    if len(rows) and len(rows[0]) > scatter.width:
-        rows = [row[: scatter.width] for row in rows]
-    first = answers[0]
-    return make_result(run.plan.split.result, rows, first.oids, first.dialect)
+        order = found
+    chosen = order[window(len(order), offset, limit)]
+    return run.result(answers, chosen, scatter.statement, {ROW_BOUND: bound}, scatter.hidden)
 
 
 def _order(
@@ -62,13 +57,14 @@ def _order(
     scatter: RowsScatter,
     sort_keys: Sequence[SortKey] | None,
     answers: Sequence[ShardRows],
-    rows: Sequence[Row],
 ) -> Sequence[int] | None:
     """Return the order of the rows, or None when types are not those that were expected."""
-    columns = [[row[position] for row in rows] for position in scatter.positions]
+    are_instances = not answers[0].oids
+    places = range(-len(scatter.keys), 0) if are_instances else scatter.positions
+    columns = [[row[place] for answer in answers for row in answer.rows] for place in places]
     if sort_keys is None and scatter.facts is not None:
         return _order_in_postgres(run, scatter, scatter.facts, columns)
-    oids = {tuple(a.oids[p] for p in scatter.positions) for a in answers if a.oids}
+    oids = {tuple(a.oids[p] for p in places) for a in answers if a.oids}
     if scatter.facts is None:
         sort_keys = _sort_keys([(oid, False) for oid in oids.pop()]) if len(oids) == 1 else None
         if sort_keys is None:

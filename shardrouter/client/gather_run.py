@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import Connection, Executable, Select
+from sqlalchemy import Engine, Executable, Result, Select
 
 from shardrouter.client.gather_ask import ShardRows, ask_columns, ask_entities
+from shardrouter.client.gather_instances import load_instances
 from shardrouter.client.gather_plans import GatherPlan
+from shardrouter.client.gather_result import Row, make_result
 from shardrouter.client.gather_together import Connect, ask_together, batches
 from shardrouter.client.outcomes import FanOut, ShardReport, map_shards
 from shardrouter.errors import CrossShardUnsupported
@@ -41,6 +43,9 @@ class Run:
     wait_ready: WaitReady
     limits: GatherLimits
     clock: Callable[[], float]
+    offline: Engine
+    """Where instances are made of rows that were fetched."""
+
     plan: GatherPlan
     values: Mapping[str, Any]
     """Values of the statement's parameters."""
@@ -55,11 +60,7 @@ class Run:
 
         Raises ScatterFailed, and CrossShardUnsupported when they are more than a merge may hold.
         """
-        values = {ROW_BOUND: bound}
-        if self.plan.split.has_entities:
-            answers = self._ask_entities(statement, values, shards or self.shards)
-        else:
-            answers = self._ask(statement, values, shards or self.shards)
+        answers = self._ask(statement, {ROW_BOUND: bound}, shards or self.shards, is_answer=True)
         if any(answer.settings != answers[0].settings for answer in answers):
             self._compare_settings(answers)
         total = sum(len(answer.rows) for answer in answers)
@@ -92,39 +93,70 @@ class Run:
         self.plan.learn(facts, now)
         return facts
 
+    def result(
+        self,
+        answers: Sequence[ShardRows],
+        chosen: Sequence[int],
+        statement: Select[Any],
+        values: Mapping[str, Any],
+        hidden: int,
+    ) -> Result[Any]:
+        """Return the chosen rows, by their position in the answers, without the hidden columns."""
+        first, split = answers[0], self.plan.split
+        every = list(chain.from_iterable(answer.rows for answer in answers))
+        rows, oids = [every[position] for position in chosen], first.oids
+        if split.has_entities and first.oids:
+            given = {**self.values, **values}
+            rows, oids = self._instances(rows, answers, chosen, statement, given), ()
+        shown = [row[:-hidden] for row in rows] if hidden else rows
+        return make_result(split.result, shown, oids, first.dialect)
+
+    def _instances(
+        self,
+        rows: Sequence[Row],
+        answers: Sequence[ShardRows],
+        chosen: Sequence[int],
+        statement: Select[Any],
+        values: Mapping[str, Any],
+    ) -> list[Row]:
+        """Return the chosen rows as instances."""
+        if self.plan.split.is_one_table:
+            made = load_instances(self.offline, statement, values, rows, answers[0].oids)
+            if len({id(row[0]) for row in made}) == len(made):
+                return made
+        # Two shards may use the same primary key, so each shard's rows get a session of their own.
+        loaded: dict[int, Row] = {}
+        start = 0
+        for answer in answers:
+            end = start + len(answer.rows)
+            own = [position for position in chosen if start <= position < end]
+            raw = [answer.rows[position - start] for position in own]
+            made = load_instances(self.offline, statement, values, raw, answer.oids)
+            loaded.update(zip(own, made, strict=True))
+            start = end
+        return [loaded[position] for position in chosen]
+
     def _ask(
-        self, statement: Any, values: Mapping[str, Any], shards: Sequence[ShardId]
+        self,
+        statement: Any,
+        values: Mapping[str, Any],
+        shards: Sequence[ShardId],
+        *,
+        is_answer: bool = False,
     ) -> list[ShardRows]:
         given = {**self.values, **values}
-        if self.options:
+        if not self.options:
+            text, parameters = self.plan.query(statement).bind(given)
+            reports = [
+                ask_together(part, text, parameters, self.connect, self.fan_out, self.wait_ready)
+                for part in batches(shards, self.limits.concurrency)
+            ]
+            return _answers(ShardReport(tuple(chain.from_iterable(reports))))
+        ask = ask_entities if is_answer and self.plan.split.has_entities else ask_columns
 
-            def ask(connection: Connection) -> ShardRows:
-                return ask_columns(connection, statement, given, self.options)
-
-            return self._by_thread(ask, shards)
-        text, parameters = self.plan.query(statement).bind(given)
-        reports = [
-            ask_together(part, text, parameters, self.connect, self.fan_out, self.wait_ready)
-            for part in batches(shards, self.limits.concurrency)
-        ]
-        return _answers(ShardReport(tuple(chain.from_iterable(reports))))
-
-    def _ask_entities(
-        self, statement: Select[Any], values: Mapping[str, Any], shards: Sequence[ShardId]
-    ) -> list[ShardRows]:
-        given = {**self.values, **values}
-
-        def ask(connection: Connection) -> ShardRows:
-            return ask_entities(connection, statement, given, self.options)
-
-        return self._by_thread(ask, shards)
-
-    def _by_thread(
-        self, ask: Callable[[Connection], ShardRows], shards: Sequence[ShardId]
-    ) -> list[ShardRows]:
         def call(shard: ShardId) -> ShardRows:
             with self.connect(shard) as connection:
-                return ask(connection)
+                return ask(connection, statement, given, self.options)
 
         return _answers(map_shards(shards, call, self.fan_out))
 

@@ -11,7 +11,7 @@ from shardrouter.routing.merge import TEXT, ColumnFacts, OrderKey, column_name
 from shardrouter.sql.matching import index_of
 from shardrouter.sql.question import facts_question
 from shardrouter.sql.refusal import refusal
-from shardrouter.sql.select_parts import OrderElement, Parts, bare, plain
+from shardrouter.sql.select_parts import OrderElement, Parts, bare, expand, plain
 
 ROW_BOUND: Final = "sr_limit"
 """Name of the parameter that bounds the rows each shard sends."""
@@ -27,8 +27,10 @@ class RowsScatter:
     statement: Select[Any]
     keys: tuple[OrderKey, ...]
     positions: tuple[int, ...]
-    width: int
-    """Columns of a row that the caller asked for; the rest are keys."""
+    """Places of the keys among the columns that a shard sends."""
+
+    hidden: int
+    """How many keys were added to the select list, behind what the caller asked for."""
 
     facts: tuple[ColumnFacts, ...] | None
     """Facts of the keys, when they were asked for."""
@@ -40,7 +42,6 @@ class RowsSplit:
 
     statement: Select[Any]
     order_by: tuple[OrderElement, ...]
-    width: int
     in_list: tuple[int | None, ...]
     """Place of each ORDER BY element in the select list, where it stands there as it is."""
 
@@ -68,12 +69,9 @@ class RowsSplit:
         Raises CrossShardUnsupported when DISTINCT rows need a key as text.
         """
         hidden: list[Any] = []
-        positions: list[int] = []
         for index, element in enumerate(self.order_by):
             must_cast = as_text and (facts is None or facts[index].oid not in TEXT)
-            place = self.in_list[index]
-            if place is not None and not must_cast:
-                positions.append(place)
+            if self.in_list[index] is not None and not must_cast:
                 continue
             if self.is_distinct and must_cast:
                 raise refusal(
@@ -83,21 +81,25 @@ class RowsSplit:
                 )
             value = plain(element.expression)
             shown = cast(value, Text) if must_cast else type_coerce(value, NullType())
-            positions.append(self.width + len(hidden))
             hidden.append(shown.label(column_name(index)))
         statement = self.statement.add_columns(*hidden).offset(None)
+        statement = statement.limit(bindparam(ROW_BOUND, type_=BigInteger()))
         return RowsScatter(
-            statement=statement.limit(bindparam(ROW_BOUND, type_=BigInteger())),
+            statement=statement,
             keys=tuple(element.key for element in self.order_by),
-            positions=tuple(positions),
-            width=self.width,
+            positions=self._positions(statement),
+            hidden=len(hidden),
             facts=facts,
         )
 
+    def _positions(self, statement: Select[Any]) -> tuple[int, ...]:
+        # By name: SQLAlchemy puts the columns of joined eager loads behind the hidden ones.
+        sent = {column.name: place for place, column in enumerate(expand(statement).columns)}
+        places = (sent.get(column_name(i), place) for i, place in enumerate(self.in_list))
+        return tuple(place for place in places if place is not None)
 
-def split_rows(
-    statement: Select[Any], parts: Parts, *, width: int, has_entities: bool
-) -> RowsSplit:
+
+def split_rows(statement: Select[Any], parts: Parts, *, has_entities: bool) -> RowsSplit:
     """Return the split. Raises CrossShardUnsupported when DISTINCT hides an ORDER BY element."""
     in_list = tuple(index_of(element.expression, parts.columns) for element in parts.order_by)
     if parts.distinct:
@@ -105,8 +107,7 @@ def split_rows(
     return RowsSplit(
         statement=statement,
         order_by=parts.order_by,
-        width=width,
-        # Rows of mapped classes hold instances: every key travels beside them.
+        # The select list of mapped classes holds classes: every key travels beside them.
         in_list=(None,) * len(in_list) if has_entities else in_list,
         is_distinct=parts.distinct,
     )

@@ -47,6 +47,9 @@ class Split:
     has_entities: bool
     """Rows hold instances of mapped classes."""
 
+    is_one_table: bool
+    """FROM is one table, without a join."""
+
     limit: BindParameter[Any] | None
     offset: BindParameter[Any] | None
     is_reusable: bool
@@ -73,7 +76,7 @@ def split(statement: Any, bind_keys: Iterable[str]) -> Split:
     whole_groups = _has_whole_groups(sent, placement)
     _check(expanded, sent, whole_groups)
     result, has_entities = _result(statement, parts, expanded)
-    how = _choose(statement, parts, sent, placement, whole_groups, has_entities, len(result))
+    how = _choose(statement, parts, sent, placement, whole_groups, has_entities)
     probe = expand(_probe(how))
     if not sees_same_rows(probe, expanded):
         raise refusal("this FROM", "it changes when the statement is split over the shards")
@@ -81,6 +84,7 @@ def split(statement: Any, bind_keys: Iterable[str]) -> Split:
         how=how,
         result=result,
         has_entities=has_entities,
+        is_one_table=len(expanded.froms) == 1 and not list(join_conditions(expanded.froms)),
         limit=parts.limit,
         offset=parts.offset,
         is_reusable=probe.bind_keys <= {*bind_keys, ROW_BOUND},
@@ -94,7 +98,6 @@ def _choose(
     placement: Placement,
     whole_groups: bool,
     has_entities: bool,
-    width: int,
 ) -> OneShardSplit | RowsSplit | GroupsSplit:
     if not placement.is_spread:
         return OneShardSplit(_bounded(statement, parts), placement.shard)
@@ -107,7 +110,7 @@ def _choose(
         return split_groups(statement, parts, is_grouped=is_grouped)
     if parts.distinct and not _holds_key(sent.columns, placement):
         raise refusal("DISTINCT with mapped classes", "the shard key is not in the select list")
-    return split_rows(statement, parts, width=width, has_entities=has_entities)
+    return split_rows(statement, parts, has_entities=has_entities)
 
 
 def _bounded(statement: Select[Any], parts: Parts) -> Select[Any]:

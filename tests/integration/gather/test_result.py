@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import func, inspect, select, type_coerce
+from sqlalchemy import func, insert, inspect, select, type_coerce
 from sqlalchemy.exc import InvalidRequestError, MultipleResultsFound, NoResultFound
 from sqlalchemy.orm import aliased, contains_eager, defer, joinedload, lazyload, selectinload
 from sqlalchemy.orm.exc import DetachedInstanceError
@@ -153,3 +153,16 @@ def test_aggregates_have_the_python_types_of_the_driver(gather_bed: GatherBed) -
     assert [type(value) for value in row[:2]] == [int, int]
     gather_bed.load([thing(1, 1, span=timedelta(hours=3)), thing(2, 2, span=timedelta(hours=1))])
     assert gather_bed.gather(select(func.avg(T.span))).scalar() == timedelta(hours=2)
+
+
+def test_instances_of_two_shards_with_one_primary_key_stay_apart(gather_bed: GatherBed) -> None:
+    """Each shard may number its rows from 1; what one session loads would be one instance."""
+    for shard, text in (("g1", "one"), ("g2", "two")):
+        with gather_bed.engines[shard].begin() as connection:
+            connection.execute(insert(Thing), [thing(77, int(shard[1]), txt=text, kind_id=1)])
+    query = select(T).where(T.id == 77).order_by(T.txt)
+    assert [one.txt for one in gather_bed.gather(query).scalars()] == ["one", "two"]
+    query = query.options(joinedload(T.kind))
+    assert [one.txt for one in gather_bed.gather(query).scalars()] == ["one", "two"]
+    noted = query.execution_options(noted=True)
+    assert [one.txt for one in gather_bed.gather(noted).scalars()] == ["one", "two"]

@@ -44,7 +44,7 @@ def test_an_order_by_outside_the_select_list_travels_as_a_hidden_column() -> Non
     scatter = rows(select(T.txt, T.i4).order_by(T.i4, T.i8.desc())).scatter(None, as_text=False)
     assert "thing.i8 AS sr_c1" in sql(scatter.statement)
     assert scatter.positions == (1, 2)
-    assert scatter.width == 2
+    assert scatter.hidden == 1
 
 
 def test_keys_that_postgres_orders_travel_as_text() -> None:
