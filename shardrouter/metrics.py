@@ -10,3 +10,10 @@ READS: Final = Counter(
     "refused",
     ["outcome"],
 )
+
+TRANSACTIONS: Final = Counter(
+    "shardrouter_transactions_total",
+    "Transactions of router.transaction by outcome: committed, pending (committed, and a shard "
+    "shows it later), in_doubt, rolled_back",
+    ["outcome"],
+)

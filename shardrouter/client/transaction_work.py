@@ -14,6 +14,7 @@ from sqlalchemy import Connection, RootTransaction, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from shardrouter import metrics
 from shardrouter.client.branch import Branch, first_line, rollback_all
 from shardrouter.client.causal import current_scope
 from shardrouter.client.commit import Committer
@@ -22,7 +23,13 @@ from shardrouter.client.reference_writes import ReferenceSession, Repeater
 from shardrouter.client.session import ShardSession
 from shardrouter.client.unit import Checkouts, UnitOfWork
 from shardrouter.config import TransactionSettings
-from shardrouter.errors import RoutingError, ShardKeyInvalid, ShardKeyMissing, TransactionAborted
+from shardrouter.errors import (
+    CommitInDoubt,
+    RoutingError,
+    ShardKeyInvalid,
+    ShardKeyMissing,
+    TransactionAborted,
+)
 from shardrouter.topology import Shard, ShardId, Slot, Topology, key_slot
 
 logger = logging.getLogger(__name__)
@@ -169,27 +176,41 @@ class TransactionWork:
     def commit(self) -> None:
         """Flush all sessions and commit all shards, or none. Raises as ``Committer.commit``."""
         self._check_open()
+        outcome = "rolled_back"
         try:
-            for session in self._sessions:
-                session.dispatch.before_commit(session)
-                session.flush()
+            self._flush()
             self._check_whole()
-            branches = [branch for branch, _ in self._branches.values()]
-            if branches:
-                done = self._committer.commit(branches)
-                self.id, self.pending = done.id, tuple(done.pending)
-                for shard, gid in done.pending.items():
-                    current_scope().add_pending(shard, gid)
+            self._commit()
+            outcome = "pending" if self.pending else "committed"
             for session in self._sessions:
                 session.dispatch.after_commit(session)
                 if session.expire_on_commit:
                     session.expire_all()
+        except CommitInDoubt:
+            outcome = "in_doubt"
+            raise
         finally:
+            metrics.TRANSACTIONS.labels(outcome).inc()
             self._close()
+
+    def _flush(self) -> None:
+        for session in self._sessions:
+            session.dispatch.before_commit(session)  # may change what another session holds
+        for session in self._sessions:
+            session.flush()
+
+    def _commit(self) -> None:
+        branches = [branch for branch, _ in self._branches.values()]
+        if branches:
+            done = self._committer.commit(branches)
+            self.id, self.pending = done.id, tuple(done.pending)
+            for shard, gid in done.pending.items():
+                current_scope().add_pending(shard, gid)
 
     def rollback(self) -> None:
         """Roll back on every shard. Safe to call twice."""
         if not self._is_over:
+            metrics.TRANSACTIONS.labels("rolled_back").inc()
             self._close()
 
     def _check_open(self) -> None:
