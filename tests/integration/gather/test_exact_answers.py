@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy import Select, cast, distinct, func, literal, select
-from sqlalchemy.dialects.postgresql import INTERVAL
+from sqlalchemy import Select, cast, distinct, func, literal, select, tuple_
+from sqlalchemy.dialects.postgresql import INTERVAL, JSONB
 from sqlalchemy.orm import with_loader_criteria
 from sqlalchemy.types import REAL, Double, Text
 
@@ -250,3 +251,39 @@ def test_conditions_added_to_a_mapped_class_hold_on_every_shard(gather_bed: Gath
         assert gather_bed.gather(grouped).scalars().all() == ["a", "b"]
         instances = gather_bed.gather(select(T).options(criteria).order_by(T.id)).scalars()
         assert [one.id for one in instances] == list(range(low + 1, 12))
+
+
+def test_values_of_every_type_as_parameters(gather_bed: GatherBed) -> None:
+    pools = {
+        "txt": ["50%", "a:b", "$1"], "num": [D("1.50"), D("NaN")], "i8": [2**63 - 1],
+        "day": [date(2024, 2, 29)], "at": [datetime(2024, 1, 1, tzinfo=UTC)],
+        "span": [timedelta(days=3)], "uu": [UUID(int=5)], "raw": [b"\x00%"],
+        "mood": list(Mood), "doc": [{"a": 1}, [1, 2]], "host": ["10.0.0.1"],
+        "nums": [[1, 2], []], "flag": [True], "f8": [1.5, float("inf")],
+    }  # fmt: skip
+    rows = [{name: pool[i % len(pool)] for name, pool in pools.items()} for i in range(9)]
+    gather_bed.load([thing(i, i, **row) for i, row in enumerate(rows)])
+    for condition in (
+        T.txt.in_(["50%", "$1", "'"]),
+        T.txt.like("%\\%"),
+        T.txt.contains("%", autoescape=True),
+        T.id % 2 == 1,
+        T.num.in_([D("1.5"), D("NaN")]),
+        T.day.between(date(2024, 1, 1), date(2024, 12, 31)),
+        T.at >= datetime(2024, 1, 1, tzinfo=UTC),
+        T.span > timedelta(days=1),
+        T.uu == UUID(int=5),
+        T.raw == b"\x00%",
+        T.mood.in_([Mood.awful, Mood.cloudy]),
+        T.doc.contains({"a": 1}),
+        T.doc[0] == literal(1, JSONB),
+        T.host == "10.0.0.1",
+        T.nums.contains([2]),
+        T.nums == [],
+        T.flag.is_(True),
+        T.f8 == float("inf"),
+        tuple_(T.i8, T.txt).in_([(2**63 - 1, "a:b")]),
+        T.id.in_([]),
+    ):
+        query = select(T.id).where(condition).order_by(T.id)
+        assert same(gather_bed, query) == same(gather_bed, query.execution_options(noted=True))
