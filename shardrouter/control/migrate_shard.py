@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import sys
+import time
 import traceback
 from argparse import Namespace
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from sqlalchemy import exc, text
 
 PROGRAM: Final = __file__
 APPLICATION_NAME: Final = "shardrouter-migrate"
+JUST_ENDED_SECONDS: Final = 1.0
 MIGRATION_LOCK: Final = 7310010391427282  # advisory, one migration in a database at a time
 
 
@@ -98,14 +100,25 @@ def _only_one(request: Request) -> Iterator[int | None]:
         connect_timeout=request.connect_timeout_seconds,
         application_name=APPLICATION_NAME,
     ) as connection:
-        if not request.changes_nothing:
-            query = "SELECT pg_catalog.pg_try_advisory_lock(%s)"
-            row = connection.execute(query, [MIGRATION_LOCK]).fetchone()
-            if row != (True,):
-                yield None
-                return
+        if not request.changes_nothing and not _takes_lock(connection):
+            yield None
+            return
         connection.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [nonce])
         yield nonce
+
+
+def _takes_lock(connection: psycopg.Connection[Any]) -> bool:
+    """True when nobody else migrates; waits a moment for one that has just ended.
+
+    A server process gives its locks back a little after its client has hung up.
+    """
+    deadline = time.monotonic() + JUST_ENDED_SECONDS
+    query = "SELECT pg_catalog.pg_try_advisory_lock(%s)"
+    while connection.execute(query, [MIGRATION_LOCK]).fetchone() != (True,):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(JUST_ENDED_SECONDS / 20)
+    return True
 
 
 class _Migration:

@@ -174,6 +174,7 @@ def test_a_race_for_the_decision_has_one_winner(
     aborted, rng = 0, random.Random(5)
     with_steps(router, at("all prepared", lambda: time.sleep(rng.choice([0, 0.01, 0.05]))))
     pairs = [(accounts[0], accounts[2]), (accounts[1], accounts[3])]
+    is_back = [False, False]  # after a transfer the money goes back: no balance runs out
     rivals = [threading.Thread(target=keep_resolving) for _ in range(2)]
     for rival in rivals:
         rival.start()
@@ -182,7 +183,9 @@ def test_a_race_for_the_decision_has_one_winner(
             if len(committed) > 15 and aborted > 15:
                 break
             try:
-                transfer(router, number, *sorted(pairs[number % 2], reverse=number % 4 > 1))
+                pair = number % 2
+                transfer(router, number, *sorted(pairs[pair], reverse=is_back[pair]))
+                is_back[pair] = not is_back[pair]
                 committed.add(number)
             except TransactionAborted:
                 aborted += 1
