@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
+from shardrouter.build import describe
 from shardrouter.catalog import CatalogStore, TransactionJournal, catalog_engine
 from shardrouter.config import Settings
 from shardrouter.control.in_doubt import clean_once, resolve_once
@@ -56,6 +57,7 @@ class Background:
             resolver = _Resolver(self)
             self.every(transaction.resolve_every_seconds, resolver.run_once, name="resolver")
             self._await_first_look()
+            logger.info("router_started epoch=%d build=%r", self.keeper.current().epoch, describe())
         except BaseException:
             self.stop()
             raise
