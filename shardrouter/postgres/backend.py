@@ -2,7 +2,7 @@
 
 The one file that overrides psycopg internals (``BaseConnection._exec_command``, the generator
 behind BEGIN and COMMIT of the sync and the async class alike); pyproject.toml pins the minor
-version and tests/integration/client/test_backend.py fails when it changes.
+version and tests/integration/client/test_joined_begin.py and test_freshness.py fail when it changes.
 
 COMMIT travels together with a question for the WAL position in one simple-protocol message, so
 that knowing the position costs no round trip. The commit is durable before the question runs;
@@ -19,6 +19,7 @@ from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
 from psycopg.rows import tuple_row
 
 from shardrouter.errors import CommitInDoubt
+from shardrouter.postgres.joined_begin import AsyncBackendCursor, BackendCursor
 from shardrouter.topology import Position, parse_lsn
 
 POSITION_SQL: Final = (
@@ -72,10 +73,22 @@ class _KnowsItsCommits:
                 if self._pipeline is None:
                     return (yield from self._commit_and_locate(self.on_commit))
             elif isinstance(command, bytes) and command.startswith(b"BEGIN"):
-                self.has_unknown_commit = True
+                self.transaction_begins()
             elif command == b"ROLLBACK":
                 self.has_unknown_commit = False
         return (yield from super()._exec_command(command, result_format))  # type: ignore[misc]
+
+    def transaction_begins(self) -> None:
+        """Note that a BEGIN is sent."""
+        self.has_unknown_commit = self.on_commit is not None and not self.read_only
+
+    def is_begin_due(self) -> bool:
+        """True when the next statement starts a transaction, and may take BEGIN along."""
+        return (
+            not self.autocommit
+            and self._pipeline is None
+            and self.pgconn.transaction_status == TransactionStatus.IDLE
+        )
 
     def _commit_and_locate(self, tell: Callable[[Position], None]) -> Generator[Any, Any, Any]:
         self._check_connection_ok()
@@ -157,6 +170,14 @@ class _KnowsItsCommits:
 class Backend(_KnowsItsCommits, psycopg.Connection[Any]):
     """A psycopg connection to one node."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.cursor_factory = BackendCursor
+
 
 class AsyncBackend(_KnowsItsCommits, psycopg.AsyncConnection[Any]):
     """An async psycopg connection to one node."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.cursor_factory = AsyncBackendCursor
