@@ -1,8 +1,9 @@
 """Our connection to a node: an ordinary psycopg connection that knows where its commits landed.
 
-The one file that overrides psycopg internals (``BaseConnection._exec_command``, the generator
-behind BEGIN and COMMIT of the sync and the async class alike); pyproject.toml pins the minor
-version and tests/integration/client/test_joined_begin.py and test_freshness.py fail when it changes.
+This file and ``joined_begin`` override psycopg internals (here ``BaseConnection._exec_command``,
+the generator behind BEGIN and COMMIT of the sync and the async class alike). pyproject.toml pins
+the minor version; tests/integration/client (test_joined_begin, test_freshness) fail when they
+change.
 
 COMMIT travels together with a question for the WAL position in one simple-protocol message, so
 that knowing the position costs no round trip. The commit is durable before the question runs;
