@@ -7,6 +7,10 @@ from shardrouter.config.gather import GatherSettings
 from shardrouter.config.ids import IdSettings
 from shardrouter.config.monitor import MonitorSettings
 from shardrouter.config.pool import PoolSettings
+from shardrouter.config.proxy import ProxySettings
+from shardrouter.config.proxy_auth import ProxyAuthSettings
+from shardrouter.config.proxy_pool import ProxyPoolSettings
+from shardrouter.config.proxy_session import ProxySessionSettings
 from shardrouter.config.routing import RoutingSettings
 from shardrouter.config.settings import Settings
 from shardrouter.config.sources import load_settings, settings_path, sources_of
@@ -18,6 +22,10 @@ __all__ = [
     "IdSettings",
     "MonitorSettings",
     "PoolSettings",
+    "ProxyAuthSettings",
+    "ProxyPoolSettings",
+    "ProxySessionSettings",
+    "ProxySettings",
     "RoutingSettings",
     "Settings",
     "TransactionSettings",

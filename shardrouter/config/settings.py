@@ -10,6 +10,10 @@ from shardrouter.config.gather import GatherSettings
 from shardrouter.config.ids import IdSettings
 from shardrouter.config.monitor import MonitorSettings
 from shardrouter.config.pool import PoolSettings
+from shardrouter.config.proxy import ProxySettings
+from shardrouter.config.proxy_auth import ProxyAuthSettings
+from shardrouter.config.proxy_pool import ProxyPoolSettings
+from shardrouter.config.proxy_session import ProxySessionSettings
 from shardrouter.config.routing import RoutingSettings
 from shardrouter.config.transaction import TransactionSettings
 
@@ -37,6 +41,10 @@ class Settings(BaseSettings):
     transaction: Annotated[TransactionSettings, Field(default_factory=TransactionSettings)]
     ids: Annotated[IdSettings, Field(default_factory=IdSettings)]
     gather: Annotated[GatherSettings, Field(default_factory=GatherSettings)]
+    proxy: Annotated[ProxySettings, Field(default_factory=ProxySettings)]
+    proxy_auth: Annotated[ProxyAuthSettings, Field(default_factory=ProxyAuthSettings)]
+    proxy_pool: Annotated[ProxyPoolSettings, Field(default_factory=ProxyPoolSettings)]
+    proxy_session: Annotated[ProxySessionSettings, Field(default_factory=ProxySessionSettings)]
 
     @classmethod
     def settings_customise_sources(

@@ -1,0 +1,1 @@
+"""The proxy: a Postgres server to every client."""

@@ -1,0 +1,1 @@
+"""The Postgres wire protocol: bytes to messages and back. Values in, values out."""
