@@ -10,7 +10,7 @@ BUCKETS: Final = 27
 """Buckets of every histogram. Bucket i counts durations whose whole microseconds have i bits
 (``microseconds.bit_length()``): less than 2**i microseconds. The last takes all that is longer."""
 
-BOUNDS_SECONDS: Final = tuple(2**i / 1_000_000 for i in range(BUCKETS - 1))
+BOUNDS_SECONDS: Final[tuple[float, ...]] = tuple((1 << i) / 1_000_000 for i in range(BUCKETS - 1))
 """Upper bounds of all buckets but the last: 1 us, 2 us, ... 33.6 s."""
 
 
