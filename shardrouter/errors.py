@@ -24,6 +24,9 @@
     │  └─ CatalogUnavailable      the catalog database does not answer
     ├─ BackendError               Postgres or the network
     │  ├─ BackendUnreachable      no connection could be made
+    │  ├─ BackendRefused          the node answered a login or a request with an error of its own
+    │  ├─ BackendLost             the connection broke while it was used
+    │  ├─ BackendProtocolError    the node sent what no Postgres sends (also a ProtocolError)
     │  ├─ PoolTimeout             all connections to a node are in use
     │  ├─ LockTimeout             a table stayed locked by other transactions
     │  ├─ ReplicaTooStale         no replica is fresh enough and the primary was not allowed
@@ -31,6 +34,11 @@
     ├─ CommitError                check the data
     │  ├─ CommitInDoubt           the outcome of a commit is not known yet
     │  └─ TransactionAborted      nothing was written on any shard
+    ├─ ProtocolError              a bug, or an attack, on one side of a connection
+    │  └─ ClientProtocolError     the client sent what no client sends
+    ├─ LoginRefused               client: who it is, from where, or how it proved it
+    ├─ ConnectionLost             the client went away
+    ├─ ControlLost                another process of the proxy does not answer
     ├─ RouterClosed               the router was closed, or belongs to the parent process
     └─ IdError                    no id could be made (worker number, clock, horizon)
 
@@ -38,13 +46,14 @@ The first line of a class's docstring is its default message. ``retryable`` says
 call may be repeated as it stands.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
 class ShardRouterError(Exception):
     """shardrouter refused or failed."""
 
-    sqlstate: ClassVar[str] = "XX000"
+    sqlstate: str = "XX000"
     retryable: ClassVar[bool] = False
 
     def __init__(
@@ -190,6 +199,32 @@ class BackendUnreachable(BackendError):
     retryable = True
 
 
+class BackendRefused(BackendError):
+    """The node refused the connection."""
+
+    sqlstate = "08004"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        fields: Mapping[str, str] | None = None,
+        hint: str | None = None,
+        node: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, node=node)
+        self.fields: Mapping[str, str] = fields or {}
+        """What the node said, by the letters of ErrorResponse; empty where we refused it."""
+        if len(code := self.fields.get("C", "")) == 5 and code.isalnum():
+            self.sqlstate = code
+
+
+class BackendLost(BackendError):
+    """The connection to the node broke."""
+
+    sqlstate = "08006"
+
+
 class PoolTimeout(BackendError):
     """All connections to the node are in use."""
 
@@ -231,6 +266,45 @@ class TransactionAborted(CommitError):
     """The transaction was rolled back on every shard."""
 
     sqlstate = "40000"
+    retryable = True
+
+
+class ProtocolError(ShardRouterError):
+    """The messages do not follow the protocol."""
+
+    sqlstate = "08P01"
+
+
+class ClientProtocolError(ProtocolError):
+    """The client's messages do not follow the protocol."""
+
+
+class BackendProtocolError(ProtocolError, BackendError):
+    """The node's messages do not follow the protocol."""
+
+
+class LoginRefused(ShardRouterError):
+    """The login was refused."""
+
+    sqlstate = "28000"
+
+    def __init__(
+        self, message: str | None = None, *, sqlstate: str = "28000", hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.sqlstate = sqlstate
+
+
+class ConnectionLost(ShardRouterError):
+    """The client closed the connection."""
+
+    sqlstate = "08006"
+
+
+class ControlLost(ShardRouterError):
+    """Another process of the proxy does not answer."""
+
+    sqlstate = "57P03"
     retryable = True
 
 
