@@ -39,6 +39,10 @@
     ├─ LoginRefused               client: who it is, from where, or how it proved it
     ├─ ConnectionLost             the client went away
     ├─ ControlLost                another process of the proxy does not answer
+    ├─ AdminError                 admin user: mend the command
+    │  ├─ AdminSyntaxError        not a command of the admin database
+    │  ├─ AdminDenied             only admin users may do that
+    │  └─ NoSuchClient            KILL of a client that is not there
     ├─ RouterClosed               the router was closed, or belongs to the parent process
     └─ IdError                    no id could be made (worker number, clock, horizon)
 
@@ -306,6 +310,30 @@ class ControlLost(ShardRouterError):
 
     sqlstate = "57P03"
     retryable = True
+
+
+class AdminError(ShardRouterError):
+    """The admin command cannot be carried out."""
+
+    sqlstate = "55000"
+
+
+class AdminSyntaxError(AdminError):
+    """This is not an admin command."""
+
+    sqlstate = "42601"
+
+
+class AdminDenied(AdminError):
+    """Only admin users may do that."""
+
+    sqlstate = "42501"
+
+
+class NoSuchClient(AdminError):
+    """There is no such client."""
+
+    sqlstate = "42704"
 
 
 class RouterClosed(ShardRouterError):
