@@ -187,9 +187,9 @@ class AdminTalk:
         return _description(self._portal(name).step)
 
     async def _execute(self, fields: Fields) -> bytes:
-        portal = self._portal(fields.text())
-        most = fields.int32()
+        name, most = fields.text(), fields.int32()
         fields.end()
+        portal = self._portal(name)
         if portal.step is None:
             return messages.EMPTY_QUERY_RESPONSE
         notes, tag = b"", _tag(portal.step)

@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from shardrouter.errors import AdminSyntaxError
+
 _TOKEN: Final = re.compile(
     r"""
     (?P<blank>\s+ | --[^\n]* | /\*.*?\*/)
@@ -18,7 +20,8 @@ _TOKEN: Final = re.compile(
 def statements(text: str) -> list[list[str]]:
     """Return the words of each statement; empty statements are left out.
 
-    Comments are skipped. What stands in quotes is one word, without its quotes.
+    Comments are skipped. What stands in quotes is one word, without its quotes. Raises
+    AdminSyntaxError for a quote that is not closed.
     """
     found: list[list[str]] = [[]]
     for token in _TOKEN.finditer(text):
@@ -27,6 +30,11 @@ def statements(text: str) -> list[list[str]]:
         elif token.lastgroup == "quoted":
             quote = token.group()[0]
             found[-1].append(token.group()[1:-1].replace(quote * 2, quote))
-        elif token.lastgroup != "blank":
+        elif token.lastgroup == "stray":
+            raise AdminSyntaxError(
+                f"the quote at {text[token.start() : token.start() + 20]!r} is not closed",
+                hint="names need no quotes here",
+            )
+        elif token.lastgroup == "word":
             found[-1].append(token.group())
     return [words for words in found if words]
