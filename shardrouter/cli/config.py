@@ -9,8 +9,8 @@ from shardrouter.cli.output import Output, OutputOption, say, show_json, show_ro
 from shardrouter.config import (
     Settings,
     load_settings,
-    public_dsn,
     settings_path,
+    shown_value,
     sources_of,
     warnings_of,
 )
@@ -23,7 +23,7 @@ _COLUMNS: Final = ("key", "value", "source")
 @app.command()
 def check(config: ConfigOption = None, output: OutputOption = Output.TABLE) -> None:
     """Check the settings without connecting anywhere. Exit code 1 when they cannot work."""
-    settings = load_settings(config)
+    settings = load_settings(config, or_topology_file=True)
     file = settings_path(config)
     warnings = warnings_of(settings)
     if output is Output.JSON:
@@ -37,7 +37,7 @@ def check(config: ConfigOption = None, output: OutputOption = Output.TABLE) -> N
 @app.command()
 def show(config: ConfigOption = None, output: OutputOption = Output.TABLE) -> None:
     """Show every setting in force and where it comes from. Passwords are masked."""
-    settings = load_settings(config)
+    settings = load_settings(config, or_topology_file=True)
     sources = sources_of(config)
     rows = [
         {"key": path, "value": value, "source": sources.get(path, "default")}
@@ -54,7 +54,7 @@ def schema() -> None:
 
 def _values(settings: Settings) -> dict[str, Any]:
     return {
-        f"{section}.{key}": public_dsn(value) if key == "dsn" else value
+        f"{section}.{key}": shown_value(key, value)
         for section, values in settings.model_dump(mode="json").items()
         for key, value in values.items()
     }

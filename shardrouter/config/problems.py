@@ -7,9 +7,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from shardrouter.config.dsn import public_dsn
 from shardrouter.config.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 
-SECRET_KEYS: Final = frozenset({"dsn"})
+SECRET_KEYS: Final = frozenset({"dsn", "function_dsn"})
 _UNITS: Final = {"seconds": "seconds", "ms": "milliseconds"}
 
 
@@ -45,6 +46,11 @@ def unknown_key(path: str) -> str:
     close = longer[:1] or get_close_matches(path, known, n=1) or homes[:1]
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"{path} is not a setting{meant}"
+
+
+def shown_value(path: str, value: Any) -> Any:
+    """Return a value for people: passwords in connection strings masked."""
+    return public_dsn(str(value)) if path.rpartition(".")[2] in SECRET_KEYS and value else value
 
 
 def variable_of(path: str) -> str:

@@ -16,7 +16,8 @@ class ProxySettings(Section):
     interface."""
 
     unix_socket_directory: Path | None = None
-    """Directory of the Unix socket `.s.PGSQL.PORT`; none: no Unix socket."""
+    """Directory of the Unix socket `.s.PGSQL.PORT`, relative to the settings file; none: no Unix
+    socket."""
 
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Worker processes; 0: one for each processor."""
@@ -25,8 +26,8 @@ class ProxySettings(Section):
     """Address and port of /metrics, /health and /ready; empty: none."""
 
     run_directory: Path | None = None
-    """Directory of the control socket, by which a new process takes over; none: one in the
-    temporary directory, named for the user and the port."""
+    """Directory of the control socket, by which a new process takes over; relative to the settings
+    file; none: one in the temporary directory, named for the user and the port."""
 
     topology_file: Path | None = None
     """A topology in a file instead of the catalog, where nothing moves; relative to the settings

@@ -21,15 +21,27 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_PATH: Final = Path("shardrouter.toml")
 PATH_VARIABLE: Final = "SHARDROUTER_CONFIG"
+FILES: Final[Mapping[str, tuple[str, ...]]] = {
+    "catalog": ("dsn_file",),
+    "proxy": ("topology_file", "run_directory", "unix_socket_directory"),
+    "proxy_auth": ("users_file", "certificate_file", "key_file", "client_ca_file"),
+}
+"""Keys that name files; in a settings file they are relative to it."""
 
 
-def load_settings(path: Path | str | None = None, **overrides: Mapping[str, Any]) -> Settings:
+def load_settings(
+    path: Path | str | None = None,
+    *,
+    or_topology_file: bool = False,
+    **overrides: Mapping[str, Any],
+) -> Settings:
     """Return the settings of this process.
 
     ``path`` is the TOML file; without it ``SHARDROUTER_CONFIG`` or ``./shardrouter.toml``, which
     need not exist when the environment or ``overrides`` name the catalog. ``overrides`` are
-    sections: ``pool={"size": 5}``. Raises SettingsError that names each wrong key and the fix;
-    logs a warning for each combination that will surprise.
+    sections: ``pool={"size": 5}``. ``or_topology_file`` is for processes that need no catalog
+    where ``proxy.topology_file`` is set. Raises SettingsError that names each wrong key and the
+    fix; logs a warning for each combination that will surprise.
     """
     file = settings_path(path)
     layers = [(_read_file(file, must_exist=path is not None), file.parent)]
@@ -39,6 +51,8 @@ def load_settings(path: Path | str | None = None, **overrides: Mapping[str, Any]
         _put_over(merged, layer, folder)
     _read_dsn_file(merged)
     settings = _validated(merged, file)
+    if not settings.catalog.dsn and not (or_topology_file and settings.proxy.topology_file):
+        raise no_catalog(file)
     for warning in warnings_of(settings):
         logger.warning("settings_surprise file=%s %s", file, warning)
     return settings
@@ -109,8 +123,9 @@ def _put_over(below: dict[str, Any], above: Mapping[str, Any], folder: Path) -> 
             below[section] = values
             continue
         values = dict(values)
-        if section == "catalog" and isinstance(values.get("dsn_file"), str | Path):
-            values["dsn_file"] = folder / values["dsn_file"]
+        for key in FILES.get(section, ()):
+            if isinstance(values.get(key), str | Path):
+                values[key] = folder / values[key]
         merged = {**below.get(section, {}), **values}
         if section == "catalog" and len(values.keys() & {"dsn", "dsn_file"}) == 1:
             # They say the same thing: the one of the higher source counts.
@@ -148,7 +163,10 @@ def _validated(merged: dict[str, Any], file: Path) -> Settings:
     wrong = list(refusals(settings))
     if wrong:
         raise SettingsError(f"{where}: {'; '.join(wrong)}", hint="change one of the two values")
-    if not settings.catalog.dsn:
-        raise no_catalog(file)
-    check_dsn(settings.catalog.dsn, "catalog.dsn")
+    for where, dsn in (
+        ("catalog.dsn", settings.catalog.dsn),
+        ("proxy_auth.function_dsn", settings.proxy_auth.function_dsn),
+    ):
+        if dsn:
+            check_dsn(dsn, where)
     return settings

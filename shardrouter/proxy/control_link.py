@@ -11,7 +11,7 @@ import json
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from shardrouter import errors
 from shardrouter.control.tasks import spawn
@@ -101,8 +101,7 @@ class ControlLink(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -185,7 +184,9 @@ class ControlLink(asyncio.Protocol):
 
     def _handler(self, verb: str) -> Handler:
         if verb not in self._handlers:
-            raise ShardRouterError(f"nothing answers {verb!r} here", hint="ask again a moment later")
+            raise ShardRouterError(
+                f"nothing answers {verb!r} here", hint="ask again a moment later"
+            )
         return self._handlers[verb]
 
     def _send(self, message: Mapping[str, Any]) -> None:
