@@ -12,15 +12,13 @@ from contextlib import contextmanager
 
 class Cpus:
     """The CPUs of the program and those of the servers. Both have all where there is only one,
-    or where the system does not let a process choose.
+    where the system does not let a process choose, or where they are not to be kept apart.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, are_apart: bool = True) -> None:
         self._all = _allowed()
-        self.program = set(sorted(self._all)[:1])
+        self.program = set(sorted(self._all)[:1]) if are_apart else self._all
         self.servers = self._all - self.program or self._all
-        if len(self._all) == 1:
-            self.program = self._all
 
     @contextmanager
     def servers_start(self) -> Iterator[None]:
@@ -35,6 +33,18 @@ class Cpus:
     def program_runs(self) -> Iterator[None]:
         """The block is the measured program, with the threads it starts."""
         _stay_on(self.program)
+        try:
+            yield
+        finally:
+            _stay_on(self._all)
+
+    @contextmanager
+    def load_runs(self) -> Iterator[None]:
+        """The block is what puts load on a measured program of another process.
+
+        It takes the servers' CPUs, so that the program has its own for itself.
+        """
+        _stay_on(self.servers)
         try:
             yield
         finally:

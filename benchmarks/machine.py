@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shutil
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,8 @@ from shardrouter.local import describe_binaries
 ROOT: Final = Path(__file__).resolve().parent.parent
 MEASURED: Final = ("shardrouter", "benchmarks", "setup.py", "pyproject.toml")
 """What a result depends on: changes elsewhere do not make the commit a lie."""
+
+_SYSTEM_PROGRAMS: Final = "/usr/sbin"
 
 
 def describe_machine() -> dict[str, Any]:
@@ -35,6 +38,7 @@ def describe_versions() -> dict[str, str]:
         "psycopg": version("psycopg"),
         "psycopg_pool": version("psycopg-pool"),
         "shardrouter": version("shardrouter"),
+        "pgbouncer": pgbouncer_version() or "none",
         "build": build_name(),
     }
 
@@ -42,6 +46,22 @@ def describe_versions() -> dict[str, str]:
 def build_name() -> str:
     """Return ``compiled`` or ``pure``."""
     return "compiled" if is_compiled() else "pure"
+
+
+def find_pgbouncer() -> Path | None:
+    """Return the program; Debian puts it where the PATH of most users does not lead."""
+    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PROGRAMS}")
+    return None if found is None else Path(found)
+
+
+def pgbouncer_version() -> str | None:
+    """Return its version, or None where there is none."""
+    program = find_pgbouncer()
+    if program is None:
+        return None
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"PgBouncer (\d[.\w]*)", told.stdout)
+    return found.group(1) if found else None
 
 
 def cpu_model() -> str:

@@ -10,12 +10,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter_ns
-from typing import Final
+from typing import Final, TypeVar
 
 from benchmarks.estimate import ratios
 from benchmarks.progress import Progress
 
 NANOSECONDS: Final = 1e9
+
+Item = TypeVar("Item")
 
 Block = Callable[[int], float]
 """Does the work so many times and returns the seconds that one took."""
@@ -69,7 +71,7 @@ def run_rounds(
     return Rounds(seconds)
 
 
-def turned(contenders: Sequence[Contender], number: int) -> list[Contender]:
+def turned(contenders: Sequence[Item], number: int) -> list[Item]:
     """Return the order of a round: every contender is first equally often."""
     start = number % len(contenders)
     return [*contenders[start:], *contenders[:start]]

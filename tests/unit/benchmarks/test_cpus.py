@@ -20,12 +20,19 @@ def test_program_and_servers_share_no_cpu_and_leave_none_out():
     assert cpus.program
 
 
+def test_not_kept_apart_both_have_all():
+    cpus = Cpus(are_apart=False)
+    assert cpus.program == cpus.servers == os.sched_getaffinity(0)
+
+
 def test_blocks_choose_and_give_back():
     cpus, before = Cpus(), os.sched_getaffinity(0)
     with cpus.servers_start():
         assert os.sched_getaffinity(0) == cpus.servers
     with cpus.program_runs():
         assert os.sched_getaffinity(0) == cpus.program
+    with cpus.load_runs():
+        assert os.sched_getaffinity(0) == cpus.servers
     assert os.sched_getaffinity(0) == before
 
 

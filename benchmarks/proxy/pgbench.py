@@ -1,0 +1,161 @@
+"""Run Postgres' own pgbench against a door and read off what a query cost the proxy.
+
+``pgbench -S``: one SELECT by primary key a transaction, without BEGIN and COMMIT.
+"""
+
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Final
+
+from benchmarks.measure import WrongAnswer, check
+from benchmarks.proxy.accounting import cpu_time
+from benchmarks.proxy.cpu_window import Sample, used_between
+from benchmarks.proxy.doors import HOST, USER, Door, environment
+from shardrouter.local import LocalFleet
+
+EDGE_SECONDS: Final = 0.15
+"""Left out at both ends of a run, where clients start and leave."""
+
+SAMPLE_SECONDS: Final = 0.02
+OVERTIME_SECONDS: Final = 60.0
+MICROSECONDS: Final = 1e6
+PERCENTILE: Final = 0.99
+_LATENCY_FIELD: Final = 2  # of a line of the log: client, transaction, time in us, ...
+_COUNT: Final = re.compile(r"number of transactions actually processed: (\d+)")
+_FAILED: Final = re.compile(r"number of failed transactions: (\d+)")
+_RATE: Final = re.compile(r"^tps = ([\d.]+) \(without initial connection time\)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What pgbench is to do."""
+
+    mode: str
+    """``simple``, ``extended`` or ``prepared``."""
+
+    clients: int
+    seconds: int
+    is_logged: bool = False
+    """Whether the time of each transaction is wanted."""
+
+    per_second: int = 0
+    """How many to send; 0: as many as get answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one run found."""
+
+    per_second: float
+    cpu_us: float
+    """Processor time of the proxy for each query; 0 without a proxy."""
+
+    user_us: float
+    """The part of it in user mode."""
+
+    p99_us: float
+    """0 unless the transactions were logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What pgbench says at its end."""
+
+    transactions: int
+    per_second: float
+
+
+def find_pgbench(fleet: LocalFleet) -> Path:
+    """Return pgbench of the fleet's Postgres, or the one on the PATH."""
+    own = fleet.binaries.program("pgbench")
+    found = own if own.exists() else shutil.which("pgbench")
+    if found is None:
+        raise WrongAnswer(f"there is no pgbench in {own.parent}, nor on the PATH")
+    return Path(found)
+
+
+def pgbench_environment() -> Mapping[str, str]:
+    """Return an environment in which libpq asks for nothing but a plain connection."""
+    return environment(PGSSLMODE="disable", PGGSSENCMODE="disable")
+
+
+def run_pgbench(program: Path, door: Door, load: Load) -> Outcome:
+    """Run it once. Raises WrongAnswer when a transaction failed or a process ended."""
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory) / "log"
+        told, samples, ended = _run(_command(program, door, load, log), door, load)
+        latencies = sorted(read_latencies(Path(directory).iterdir()))
+    report = read_report(told)
+    start, end = ended - load.seconds + EDGE_SECONDS, ended - EDGE_SECONDS
+    used = used_between(samples, start, end)
+    cpu_us = used.total / (end - start) / report.per_second * MICROSECONDS
+    return Outcome(
+        report.per_second,
+        cpu_us,
+        cpu_us * used.user_share,
+        percentile(latencies, PERCENTILE) if load.is_logged else 0.0,
+    )
+
+
+def read_report(text: str) -> Report:
+    """Read what pgbench printed. Raises WrongAnswer unless every transaction went well."""
+    found = [pattern.search(text) for pattern in (_COUNT, _FAILED, _RATE)]
+    count, failed, rate = (match.group(1) if match else None for match in found)
+    if count is None or failed is None or rate is None:
+        raise WrongAnswer(f"pgbench did not finish: {text.strip()}")
+    check(failed == "0" and "aborted" not in text, f"transactions failed: {text.strip()}")
+    return Report(int(count), float(rate))
+
+
+def read_latencies(logs: Iterable[Path]) -> Iterator[int]:
+    """Yield the microseconds of each logged transaction."""
+    for log in logs:
+        for line in log.read_text().splitlines():
+            yield int(line.split()[_LATENCY_FIELD])
+
+
+def percentile(ordered: list[int], part: float) -> float:
+    """Return the value that so great a part of the sorted values does not exceed."""
+    check(bool(ordered), "no transaction was logged")
+    return float(ordered[ceil(part * len(ordered)) - 1])
+
+
+def _command(program: Path, door: Door, load: Load, log: Path) -> list[str]:
+    return [
+        *(str(program), "-n", "-S", "-M", load.mode, "-c", str(load.clients)),
+        *("-T", str(load.seconds), "-h", HOST, "-p", str(door.port), "-U", USER),
+        *(("--log", "--log-prefix", str(log)) if load.is_logged else ()),
+        *(("--rate", str(load.per_second)) if load.per_second else ()),
+        door.database,
+    ]
+
+
+def _run(command: list[str], door: Door, load: Load) -> tuple[str, list[Sample], float]:
+    """Return what was printed, the samples taken meanwhile and when it ended."""
+    samples = [Sample(time.monotonic(), cpu_time(door.pids))]
+    deadline = samples[0].at + load.seconds + OVERTIME_SECONDS
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=pgbench_environment(),
+    ) as process:
+        while True:
+            try:
+                told, _ = process.communicate(timeout=SAMPLE_SECONDS)
+            except subprocess.TimeoutExpired:
+                samples.append(Sample(time.monotonic(), cpu_time(door.pids)))
+                if samples[-1].at > deadline:
+                    process.kill()
+                    raise WrongAnswer(f"pgbench hangs at {door.name}: {load}") from None
+                continue
+            samples.append(Sample(time.monotonic(), cpu_time(door.pids)))
+            return told, samples, samples[-1].at
