@@ -293,10 +293,17 @@ class LoginRefused(ShardRouterError):
     sqlstate = "28000"
 
     def __init__(
-        self, message: str | None = None, *, sqlstate: str = "28000", hint: str | None = None
+        self,
+        message: str | None = None,
+        *,
+        sqlstate: str = "28000",
+        reason: str = "protocol",
+        hint: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.sqlstate = sqlstate
+        self.reason = reason
+        """For the metrics: credentials, rule, timeout, limit, throttle, protocol or tls."""
 
 
 class ConnectionLost(ShardRouterError):

@@ -68,6 +68,8 @@ class MessageChannel(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._is_over = False
         self._is_paused = False
+        self.is_detached = False
+        """True when the transport is another protocol's."""
 
     async def read(self, limit: int) -> tuple[int, bytes]:
         """Return type and body of the next message, whose length field may be up to ``limit``."""
@@ -105,15 +107,17 @@ class MessageChannel(asyncio.Protocol):
             self.transport.write(data)
 
     def refuse(self, sqlstate: str, text: str, hint: str | None = None) -> None:
-        """Say why, and close."""
-        self.write(messages.error_response("FATAL", sqlstate, text, hint))
-        self.close()
+        """Say why, and close; not where another protocol has the transport."""
+        if not self.is_detached:
+            self.write(messages.error_response("FATAL", sqlstate, text, hint))
+            self.close()
 
     def close(self) -> None:
         self.transport.close()
 
     def detach(self) -> bytes:
         """Return what was read and not used; the transport gets its next protocol at once."""
+        self.is_detached = True
         left = bytes(self._unread)
         self._unread.clear()
         self._resume()
