@@ -51,13 +51,13 @@ class _Login(asyncio.Protocol):
             self._transport.write(b"N")
             return False
         if code == messages.CANCEL_REQUEST_CODE:
-            self._server.connections[int.from_bytes(packet[8:12], "big")].cancel()
+            self._server.connections[int.from_bytes(packet[8:12], "big") - 1].cancel()
             self._transport.close()
             return True
         connection = AdminConnection(self._server.workers.context())
         self._server.connections.append(connection)
         self._transport.write(messages.AUTHENTICATION_OK)
-        pid = len(self._server.connections) - 1
+        pid = len(self._server.connections)
         connection.take_over(self._transport, self._unread, pid=pid, key=_KEY)
         return True
 

@@ -110,7 +110,7 @@ def test_control_c_ends_a_pause(server: AdminServer) -> None:
 def test_after_a_cancel_the_session_goes_on(server: AdminServer) -> None:
     server.workers.drains_seconds = 30.0
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        timer = threading.Timer(0.2, connection.cancel)
+        timer = threading.Timer(0.2, connection.cancel_safe)
         timer.start()
         with pytest.raises(psycopg.errors.QueryCanceled):
             connection.execute("PAUSE")
