@@ -163,7 +163,8 @@ class Doorstep:
             reason = "protocol" if is_protocol else None
             self._end(login, reason, error.sqlstate, error.message, error.hint)
         except OSError as error:  # ssl.SSLError too
-            self._end(login, "tls" if login.channel is None else None, "08006", str(error))
+            reason = "tls" if login.channel is None else None
+            self._end(login, reason, "08006", str(error) or type(error).__name__)
         except Exception:
             logger.exception("login_failed client=%s", peer)
             self._end(login, None, "XX000", "internal error of the proxy")
