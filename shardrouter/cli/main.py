@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from shardrouter.build import describe
-from shardrouter.cli import config, fleet, init, migrate, shard, slot, table, topology, txn
+from shardrouter.cli import config, fleet, init, migrate, proxy, shard, slot, table, topology, txn
 from shardrouter.cli.output import run_app, say
 
 app = typer.Typer(
@@ -36,6 +36,8 @@ def options(
 
 for command in (fleet.up, fleet.down, fleet.status, fleet.psql):
     app.command(rich_help_panel="Local fleet")(command)
+
+app.command(rich_help_panel="Proxy")(proxy.proxy)
 
 app.command(rich_help_panel="Topology", context_settings=slot.CONTEXT)(slot.slot)
 

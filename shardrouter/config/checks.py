@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from shardrouter.config.proxy_checks import proxy_refusals, proxy_surprises
 from shardrouter.config.settings import Settings
 
 
@@ -20,6 +21,7 @@ def refusals(settings: Settings) -> Iterator[str]:
             f" catalog.connect_timeout_seconds = {catalog.connect_timeout_seconds:g}:"
             " one slow connection attempt would use it up"
         )
+    yield from proxy_refusals(settings)
 
 
 def warnings_of(settings: Settings) -> tuple[str, ...]:
@@ -51,3 +53,4 @@ def _surprises(settings: Settings) -> Iterator[str]:
             " catalog.statement_timeout_seconds: transactions that are still deciding"
             " will be aborted"
         )
+    yield from proxy_surprises(settings)

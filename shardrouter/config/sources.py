@@ -162,7 +162,7 @@ def _validated(merged: dict[str, Any], file: Path) -> Settings:
         ) from error
     wrong = list(refusals(settings))
     if wrong:
-        raise SettingsError(f"{where}: {'; '.join(wrong)}", hint="change one of the two values")
+        raise SettingsError(f"{where}: {'; '.join(wrong)}", hint="change one of the values")
     for where, dsn in (
         ("catalog.dsn", settings.catalog.dsn),
         ("proxy_auth.function_dsn", settings.proxy_auth.function_dsn),

@@ -100,7 +100,11 @@ class Parent:
         if life.error is not None and not life.error.retryable:
             self._fail(life.error)
         elif self._deaths >= DEATHS_AT_START * self._crew.size:
-            self._fail(ShardRouterError("the workers end as soon as they start"))
+            self._fail(
+                ShardRouterError(
+                    "the workers end as soon as they start", hint="see the log lines above"
+                )
+            )
 
     def ended(self, life: WorkerLife) -> None:
         self._broker.forget(life.number)

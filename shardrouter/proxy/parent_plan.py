@@ -11,7 +11,7 @@ from shardrouter.config import Settings, load_settings
 from shardrouter.proxy.topology_file import read_topology_file
 from shardrouter.topology import Topology
 
-WORKER_COMMAND: Final = (sys.executable, "-m", "shardrouter.proxy.worker")
+WORKER_COMMAND: Final = (sys.executable, "-P", "-m", "shardrouter.proxy.worker")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,18 @@ from shardrouter.config.problems import allowed, known_keys
 PAGE = Path(__file__).parents[3] / "docs/reference/configuration.md"
 
 
+def words(default: Any) -> str:
+    match default:
+        case None:
+            return "none"
+        case tuple():
+            return ", ".join(f"`{item}`" for item in default)
+        case _:
+            return str(default).lower()
+
+
 def expected_row(path: str, field: Any) -> str:
-    default = "none" if field.default is None else str(field.default).lower()
+    default = words(field.default)
     description = " ".join(str(field.description).split())
     return f"| `{path}` | {default or '(empty)'} | {allowed(path, field)} | {description} |"
 

@@ -175,3 +175,38 @@ def test_wrong_dsn_is_refused_without_telling_the_password() -> None:
 def test_surprises_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     load_settings(catalog={"dsn": DSN}, routing={"max_lag_seconds": 0.1})
     assert "routing.max_lag_seconds = 0.1 is not longer than monitor.every_ms" in caplog.text
+
+
+def test_files_of_the_settings_file_are_relative_to_it(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    file = write(
+        f'[catalog]\ndsn = "{DSN}"\n[proxy]\ntopology_file = "t.toml"\nrun_directory = "run"\n'
+        '[proxy_auth]\nusers_file = "u"\ncertificate_file = "/etc/c.pem"\nkey_file = "k"',
+        "deep/p.toml",
+    )
+    settings = load_settings(file, proxy={"unix_socket_directory": "sockets"})
+    deep = Path("deep")
+    assert settings.proxy.topology_file == deep / "t.toml"
+    assert settings.proxy.run_directory == deep / "run"
+    assert settings.proxy.unix_socket_directory == Path("sockets")
+    assert settings.proxy_auth.users_file == deep / "u"
+    assert settings.proxy_auth.certificate_file == Path("/etc/c.pem")
+    assert settings.proxy_auth.key_file == deep / "k"
+
+
+def test_a_topology_file_instead_of_the_catalog_only_where_it_serves() -> None:
+    file = write('[proxy]\ntopology_file = "t.toml"')
+    assert load_settings(file, or_topology_file=True).catalog.dsn == ""
+    with pytest.raises(SettingsError, match="names no catalog"):
+        load_settings(file)
+
+
+def test_function_dsn_is_checked_and_never_told() -> None:
+    for dsn in ("passwd=hunter2", ""):
+        file = write(f'[catalog]\ndsn = "{DSN}"\n[proxy_auth]\nfunction_dsn = "{dsn}"')
+        if not dsn:
+            load_settings(file)
+            continue
+        with pytest.raises(SettingsError, match=r"proxy_auth\.function_dsn") as caught:
+            load_settings(file)
+        assert "hunter2" not in str(caught.value)
