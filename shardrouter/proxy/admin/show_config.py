@@ -2,10 +2,11 @@
 
 from typing import Any, Final
 
-from shardrouter.config import Settings, public_dsn
+from shardrouter.config import Settings, shown_value
 from shardrouter.proxy.admin.command import AdminContext, Answer, Command
+from shardrouter.proxy.settings_changes import needs_restart
 
-_COLUMNS: Final = ("key", "value", "default")
+_COLUMNS: Final = ("key", "value", "default", "changes")
 
 
 async def _run(context: AdminContext, argument: str) -> Answer:
@@ -18,7 +19,7 @@ async def _run(context: AdminContext, argument: str) -> Answer:
 def public_values(settings: Settings) -> dict[str, Any]:
     """Return each key path with its value; connection strings without their secrets."""
     return {
-        f"{section}.{key}": public_dsn(value) if key.endswith("dsn") and value else value
+        f"{section}.{key}": shown_value(f"{section}.{key}", value)
         for section, values in settings.model_dump(mode="json").items()
         for key, value in values.items()
     }

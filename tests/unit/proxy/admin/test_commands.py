@@ -129,6 +129,8 @@ async def test_config_masks_secrets(workers: FakeWorkers) -> None:
     assert "db1" in str(by_key["proxy_auth.function_dsn"]["value"])
     assert by_key["proxy.drain_seconds"]["value"] == 0.25
     assert by_key["proxy.drain_seconds"]["default"] == 30.0
+    assert by_key["proxy.drain_seconds"]["changes"] == "at reload"
+    assert by_key["proxy.workers"]["changes"] == "at restart"
 
 
 async def test_version_says_which_build_runs(workers: FakeWorkers) -> None:
