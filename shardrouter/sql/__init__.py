@@ -1,23 +1,60 @@
-"""SQL: what a statement needs to be answered over shards. Values in, values out."""
+"""SQL: what a statement needs to be answered over shards, and what it leaves in a session.
 
+Values in, values out.
+"""
+
+from shardrouter.sql.effects import (
+    LEAVES_SOMETHING,
+    Begin,
+    Deallocate,
+    Discard,
+    DiscardKind,
+    Effect,
+    Effects,
+    Execute,
+    Name,
+    OwnSetting,
+    Prepare,
+    ResetAll,
+    SettingVerb,
+    Statement,
+)
 from shardrouter.sql.groups import GroupsScatter, GroupsSplit
+from shardrouter.sql.plain import is_plain
 from shardrouter.sql.query import Query
 from shardrouter.sql.question import read_answer
 from shardrouter.sql.rows import ROW_BOUND, RowsScatter, RowsSplit
 from shardrouter.sql.select_parts import ResultColumn, cache_key, without_options
+from shardrouter.sql.session_effects import effects_of
 from shardrouter.sql.split import OneShardSplit, Split, split
 
 __all__ = [
+    "LEAVES_SOMETHING",
     "ROW_BOUND",
+    "Begin",
+    "Deallocate",
+    "Discard",
+    "DiscardKind",
+    "Effect",
+    "Effects",
+    "Execute",
     "GroupsScatter",
     "GroupsSplit",
+    "Name",
     "OneShardSplit",
+    "OwnSetting",
+    "Prepare",
     "Query",
+    "ResetAll",
     "ResultColumn",
     "RowsScatter",
     "RowsSplit",
+    "SettingVerb",
     "Split",
+    "Statement",
     "cache_key",
+    "effects_of",
+    "is_plain",
     "read_answer",
     "split",
     "without_options",
