@@ -77,6 +77,7 @@ LEASE = {
     "source": "catalog",
     "problem": None,
 }
+WORKER = {"worker": 0, "pid": 101, "state": "serving", "age_seconds": 60.0, "restarts": 0}
 
 
 class FakeWorkers:
@@ -110,7 +111,13 @@ class FakeWorkers:
 
     async def parent(self, verb: str, **arguments: Any) -> Any:
         self.asked.append((verb, arguments))
-        return self.reloaded if verb == "reload" else None
+        match verb:
+            case "reload":
+                return self.reloaded
+            case "workers":
+                return [WORKER, WORKER | {"worker": 1, "pid": None, "state": "gone"}]
+            case _:
+                return None
 
     def settings(self) -> Settings:
         return Settings(

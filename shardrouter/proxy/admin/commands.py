@@ -21,6 +21,7 @@ from shardrouter.proxy.admin import (
     show_shards,
     show_stats,
     show_version,
+    show_workers,
 )
 from shardrouter.proxy.admin.command import AdminContext, Answer, Command
 from shardrouter.proxy.admin.words import statements
@@ -35,6 +36,7 @@ _ALL: Final = tuple(
         show_backends,
         show_stats,
         show_leases,
+        show_workers,
         show_config,
         show_version,
         pause,

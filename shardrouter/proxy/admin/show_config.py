@@ -12,7 +12,10 @@ _COLUMNS: Final = ("key", "value", "default", "changes")
 async def _run(context: AdminContext, argument: str) -> Answer:
     defaults = public_values(Settings())
     return Answer(
-        [(key, value, defaults[key]) for key, value in public_values(context.settings()).items()]
+        [
+            (key, value, defaults[key], "at restart" if needs_restart(key) else "at reload")
+            for key, value in public_values(context.settings()).items()
+        ]
     )
 
 
