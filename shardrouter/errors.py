@@ -36,6 +36,9 @@
     │  └─ TransactionAborted      nothing was written on any shard
     ├─ ProtocolError              a bug, or an attack, on one side of a connection
     │  └─ ClientProtocolError     the client sent what no client sends
+    ├─ StatementRefused           client of the proxy: mend the statement
+    │  ├─ SettingRefused          a setting of the proxy, or its value, is not known
+    │  └─ QueryCanceled           somebody cancelled it while it waited
     ├─ LoginRefused               client: who it is, from where, or how it proved it
     ├─ ConnectionLost             the client went away
     ├─ ControlLost                another process of the proxy does not answer
@@ -285,6 +288,37 @@ class ClientProtocolError(ProtocolError):
 
 class BackendProtocolError(ProtocolError, BackendError):
     """The node's messages do not follow the protocol."""
+
+
+class StatementRefused(ShardRouterError):
+    """The proxy does not run this statement."""
+
+    sqlstate = "0A000"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        sqlstate: str | None = None,
+        hint: str | None = None,
+        shard: str | None = None,
+        node: str | None = None,
+        epoch: int | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, shard=shard, node=node, epoch=epoch)
+        self.sqlstate = sqlstate or type(self).sqlstate
+
+
+class SettingRefused(StatementRefused):
+    """A setting of the proxy has no such value."""
+
+    sqlstate = "22023"
+
+
+class QueryCanceled(StatementRefused):
+    """canceling statement due to user request"""
+
+    sqlstate = "57014"
 
 
 class LoginRefused(ShardRouterError):

@@ -8,13 +8,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import psycopg
 
 from shardrouter.config import MonitorSettings
-from shardrouter.control.tasks import spawn
+from shardrouter.control.tasks import call_safely, spawn
 from shardrouter.errors import TopologyError
 from shardrouter.postgres import Probe, probe
 from shardrouter.routing import FleetView, NodeSample, PrimaryTrail
@@ -51,6 +52,8 @@ class Monitor:
         self._clock = clock
         self._trails: dict[ShardId, PrimaryTrail] = {}
         self._watched: dict[NodeId, tuple[Node, asyncio.Task[None]]] = {}
+        self._asked: dict[NodeId, asyncio.Event] = {}
+        self._viewers: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
@@ -74,6 +77,16 @@ class Monitor:
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._put, sample)
 
+    def on_view(self, callback: Callable[[], None]) -> None:
+        """Have ``callback()`` called on the monitor's loop whenever ``view`` was swapped."""
+        self._viewers.append(callback)
+
+    def request_sample(self, node: NodeId) -> None:
+        """Have the node sampled at once instead of after the pause. On the monitor's loop only."""
+        asked = self._asked.get(node)
+        if asked is not None:
+            asked.set()
+
     def _resync(self) -> None:
         """Start and stop node loops so that they match the topology."""
         try:
@@ -93,18 +106,21 @@ class Monitor:
 
     async def _watch(self, shard: Shard, node: Node) -> None:
         """Sample one node for ever, over one connection that is remade when it breaks."""
+        asked = self._asked[node.id] = asyncio.Event()
         pause = self._pause()
         while True:
             connection: psycopg.AsyncConnection[Any] | None = None
             try:
                 connection = await self._connect(node)
                 while True:
+                    asked.clear()
                     await self._sample(shard, node, connection)
                     pause = self._pause()
-                    await asyncio.sleep(pause)
+                    await _wait(asked, pause)
             except (psycopg.Error, OSError, TimeoutError) as error:
                 self._put_down(node, error)
-                await asyncio.sleep(pause)
+                asked.clear()
+                await _wait(asked, pause)
                 pause = min(MAX_PAUSE_SECONDS, pause * 1.5)
             finally:
                 if connection is not None:
@@ -161,6 +177,8 @@ class Monitor:
             state = "up" if sample.is_up else "down"
             logger.info("node_%s node=%s reason=%s", state, sample.node, sample.error)
         self.view = self.view.with_sample(sample)
+        for viewer in self._viewers:
+            call_safely(viewer, name="monitor viewer")
 
     def _put_down(self, node: Node, error: BaseException) -> None:
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -173,3 +191,9 @@ class Monitor:
     def has_seen_all(self, topology: Topology) -> bool:
         """True when every node was asked at least once, whatever it answered."""
         return all(self.view.of(node.id) is not None for _, node in topology.nodes())
+
+
+async def _wait(asked: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asked.wait()

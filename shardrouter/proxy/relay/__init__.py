@@ -1,0 +1,1 @@
+"""The data plane: clients, backends, pools and what keeps their sessions apart."""

@@ -1,0 +1,345 @@
+"""What a backend needs beyond relaying: our own questions on it, cleaning, cancels, its end."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from shardrouter.errors import BackendLost
+from shardrouter.proxy.relay.pair import BackendRelay
+from shardrouter.proxy.relay.state import Reported, States
+from shardrouter.sql import DISCARD_SQL, inspection_sql, read_inspection
+from shardrouter.wire import Owed, Seen, messages
+from shardrouter.wire.codes import FOR_US
+from shardrouter.wire.messages import read_error_fields
+
+if TYPE_CHECKING:
+    from shardrouter.proxy.relay.plane import Plane
+    from shardrouter.proxy.relay.pool import NodePool
+    from shardrouter.proxy.relay.session import Session
+
+logger = logging.getLogger(__name__)
+
+OWN_SECONDS: Final = 15.0  # for a question of ours, before the backend counts as hung
+READ_ONLY: Final = "25006"
+NOT_OWNED: Final = "SR001"
+STALE_PLAN: Final = "0A000"
+_IDLE: Final = ord("I")
+
+
+@dataclass(slots=True)
+class OwnAnswer:
+    """The answer to a question of ours, as it comes in."""
+
+    then: Callable[["OwnAnswer"], None]
+    asked_at: float
+    rows: list[tuple[str | None, ...]] = field(default_factory=list)
+    error: dict[str, str] | None = None
+
+
+class Backend:
+    """One connection to a node and its policy; ``relay`` moves the bytes."""
+
+    def __init__(
+        self,
+        plane: "Plane",
+        pool: "NodePool",
+        transport: Any,
+        pid: int,
+        key: bytes,
+        reported: Reported,
+        dies_at: float,
+    ) -> None:
+        self.plane = plane
+        self.pool = pool
+        self.pid = pid
+        self.key = key
+        self.opened_at = monotonic()
+        self.dies_at = dies_at
+        self.replays = 0
+        self.is_primary = reported.values.get("in_hot_standby", "off") == "off"
+        self.relay = BackendRelay(self, pool, transport, pool.tally, self.is_primary)
+        self.relay.params = reported
+        self.relay.settings = plane.base_state(pool.key.user)
+        self.reserved_for: Session | None = None
+        self.cancels = 0
+        self.state = "idle"
+        self._answers: deque[OwnAnswer] = deque()
+        self._last_words: dict[str, str] | None = None
+        self._then: Callable[[], None] | None = None
+        self._names: set[str] = set()
+
+    # Our own questions
+
+    def ask(self, sql: str, then: Callable[[OwnAnswer], None]) -> None:
+        """Send a simple query whose answer only ``then`` gets."""
+        self.relay.stream.expect(int(Owed.OWN))
+        self._answers.append(OwnAnswer(then, monotonic()))
+        self.relay.transport.write(messages.query(sql))
+
+    def expect_own(self, then: Callable[[OwnAnswer], None]) -> None:
+        """Note a question of ours that somebody else sends."""
+        self.relay.stream.expect(int(Owed.OWN))
+        self._answers.append(OwnAnswer(then, monotonic()))
+
+    def is_hung(self, now: float) -> bool:
+        """True when a question of ours is not answered."""
+        return bool(self._answers) and now - self._answers[0].asked_at > OWN_SECONDS
+
+    # What the relay tells
+
+    def note(self, flags: int) -> None:
+        """Take what a chunk held beside bytes for the client."""
+        relay = self.relay
+        if flags & Seen.PARSED:
+            self._note_parsed()
+        if flags & Seen.UNNAMED_LOST:
+            self._lose_unnamed()
+        if flags & Seen.DOUBTFUL:
+            relay.is_doubtful = True
+        if flags & Seen.EVENTS:
+            events, relay.stream.events = relay.stream.events, []
+            for kind, body in events:
+                self._event(kind, body)
+        if flags & Seen.BROKEN:
+            self._break()
+
+    def _note_parsed(self) -> None:
+        relay = self.relay
+        outcomes, relay.stream.outcomes = relay.stream.outcomes, []
+        for is_done in outcomes:
+            definition, name = relay.parsing.popleft()
+            if is_done:
+                continue
+            if definition is None and name is None:
+                relay.unnamed = None
+            if definition is not None:
+                relay.prepared.pop(definition, None)
+            if name is not None and relay.client is not None:
+                relay.client.statements.names.pop(name, None)
+
+    def _lose_unnamed(self) -> None:
+        self.relay.unnamed = None
+        if self.relay.client is not None:
+            self.relay.client.statements.unnamed = None
+
+    def _event(self, kind: int, body: bytes) -> None:
+        if kind == FOR_US + 0x44:  # D
+            self._answers[0].rows.append(read_row(body))
+        elif kind == FOR_US + 0x45:  # E
+            fields = read_error_fields(body)
+            self._answers[0].error = fields
+            self._note_error(fields)
+        elif kind == FOR_US + 0x5A:  # Z
+            answer = self._answers.popleft()
+            answer.then(answer)
+        elif kind == FOR_US + 0x53:  # S
+            self._note_parameter(body)
+        elif kind == 0x53:
+            self._note_parameter(body)
+            if self.relay.client is not None:
+                self.relay.client.params = self.relay.params
+        elif kind == 0x45:
+            self._client_error(read_error_fields(body))
+
+    def _client_error(self, fields: dict[str, str]) -> None:
+        self.relay.tally.errors += 1
+        client = self.relay.client
+        if client is not None:
+            client.session.statement_failed()
+        code = fields.get("C", "")
+        if code == READ_ONLY and self.pool.is_for_writes:
+            self.plane.fleet.suspect(self.pool.key.node)
+        elif code == NOT_OWNED:
+            self.plane.refresh_topology()
+        elif code == STALE_PLAN and "cached plan" in fields.get("M", ""):
+            # Its tables changed: the client may prepare it again, this backend is not asked.
+            self.relay.is_doubtful = True
+        self._note_error(fields)
+
+    def _note_error(self, fields: dict[str, str]) -> None:
+        if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
+            self._last_words = fields
+
+    def _note_parameter(self, body: bytes) -> None:
+        name, _, rest = body.partition(b"\0")
+        value = rest.rstrip(b"\0")
+        self.relay.params = self.plane.states.with_change(
+            self.relay.params, name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
+        )
+
+    def unattached(self, flags: int) -> None:
+        """Bytes came while no client has this backend."""
+        if flags & Seen.QUIET and self._then is not None:
+            then, self._then = self._then, None
+            then()
+
+    def when_quiet(self, then: Callable[[], None]) -> None:
+        """Call back when all our questions are answered; no client has the backend."""
+        self._then = then
+
+    # After a client's last answer
+
+    def settle(self) -> None:
+        """The relay is quiet, and something keeps it from just being released."""
+        relay = self.relay
+        client = relay.client
+        if client is None:
+            return
+        session = client.session
+        if relay.is_held and not self.cancels:
+            relay.is_held = False
+            session.backend_is_quiet()
+            if relay.client is client and not relay.stream.owed():
+                relay.quiet()
+            return
+        if relay.stream.status != _IDLE:
+            session.in_transaction()
+        elif relay.suspicion:
+            self._inspect(session)
+        elif relay.is_doubtful and not client.keeps:
+            relay.detach()
+            self.close("doubtful")
+
+    def _inspect(self, session: "Session") -> None:
+        """Ask the server what the client left in its session."""
+        self._names |= session.custom_names
+        self.relay.suspicion = 0
+        if self.relay.forgets_statements:
+            self.relay.forgets_statements = False
+            self.ask("DEALLOCATE ALL", lambda answer: None)
+        self.ask(inspection_sql(self._names), lambda answer: self._inspected(session, answer))
+
+    def _inspected(self, session: "Session", answer: OwnAnswer) -> None:
+        if answer.error is not None:
+            logger.warning(
+                "inspection_failed node=%s sqlstate=%s message=%r",
+                self.pool.key.node,
+                answer.error.get("C"),
+                answer.error.get("M"),
+            )
+            self.relay.is_doubtful = True
+            session.pin("unknown state")
+            return
+        session.learn(self, read_inspection(answer.rows))
+
+    # Cleaning
+
+    def clean(self) -> None:
+        """Its client is gone: make it as new and give it back, or close it."""
+        relay = self.relay
+        stream = relay.stream
+        if relay.is_doubtful or stream.is_mid_message() or self.is_over():
+            self.close("unclean")
+            return
+        if stream.owed():
+            self.linger()
+            return
+        if stream.status != _IDLE:
+            self.ask("ROLLBACK", lambda answer: None)
+        self.ask(DISCARD_SQL, self._cleaned)
+        self.state = "cleaning"
+        self.when_quiet(self.give_back)
+
+    def _cleaned(self, answer: OwnAnswer) -> None:
+        relay = self.relay
+        relay.prepared.clear()
+        relay.unnamed = None
+        relay.suspicion = 0
+        self._names.clear()
+        relay.settings = self.plane.base_state(self.pool.key.user)
+        if answer.error is not None:
+            relay.is_doubtful = True
+
+    def give_back(self) -> None:
+        """Offer it to the next."""
+        if self.relay.is_doubtful or self.relay.stream.status != _IDLE:
+            self.close("not clean")
+            return
+        self.state = "idle"
+        self.pool.take_back(self.relay)
+
+    def linger(self) -> None:
+        """Let the server finish what it was asked and end by itself; what it says goes nowhere.
+
+        A client that sends a statement and goes wants it done, as with Postgres itself.
+        """
+        self.state = "closing"
+        self.relay.is_doubtful = True
+        self.relay.transport.write(messages.terminate())
+
+    # The end
+
+    def is_over(self) -> bool:
+        return bool(self.relay.transport.is_closing()) or self._last_words is not None
+
+    def close(self, reason: str) -> None:
+        """Say goodbye and close."""
+        logger.debug("backend_closes node=%s pid=%d reason=%s", self.pool.key.node, self.pid, reason)
+        self.state = "closing"
+        if not self.relay.transport.is_closing():
+            self.relay.transport.write(messages.terminate())
+            self.relay.transport.close()
+        self.pool.forget(self)
+
+    def abort(self) -> None:
+        """Close at once: the server rolls back what was under way."""
+        self.state = "closing"
+        self.relay.transport.abort()
+        self.pool.forget(self)
+
+    def _break(self) -> None:
+        """The server said what it cannot say: neither side can go on with this exchange."""
+        logger.error(
+            "backend_protocol_error node=%s pid=%d owed=%d",
+            self.pool.key.node,
+            self.pid,
+            self.relay.stream.owed(),
+        )
+        self.abort()
+        self._lose_client("it sent what no Postgres sends here")
+
+    def backend_lost(self, error: Exception | None) -> None:
+        """The connection ended."""
+        self.state = "closing"
+        self.pool.forget(self)
+        self._lose_client(str(error) if error else "it closed the connection")
+
+    def _lose_client(self, reason: str) -> None:
+        client, reserved = self.relay.client, self.reserved_for
+        self.relay.detach()
+        self.reserved_for = None
+        if client is not None:
+            client.session.backend_lost(self._loss(reason), was_told=self._last_words is not None)
+        elif reserved is not None:
+            reserved.choose_again()
+
+    def _loss(self, reason: str) -> BackendLost:
+        return BackendLost(
+            f"the connection to the node was lost while it was used: {reason}",
+            shard=self.pool.shard.id,
+            node=self.pool.key.node,
+            hint="what the statement did is not known unless it was in a transaction that was not"
+            " committed: look before you repeat it",
+        )
+
+
+def read_row(body: bytes) -> tuple[str | None, ...]:
+    """Return the columns of a DataRow in text form."""
+    columns: list[str | None] = []
+    at = 2
+    for _ in range(int.from_bytes(body[:2])):
+        size = int.from_bytes(body[at : at + 4], signed=True)
+        at += 4
+        if size < 0:
+            columns.append(None)
+            continue
+        columns.append(body[at : at + size].decode("utf-8", "surrogateescape"))
+        at += size
+    return tuple(columns)
+
+
+def unused(rows: Sequence[object]) -> None:
+    """Take an answer that tells nothing."""

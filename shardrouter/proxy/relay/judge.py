@@ -1,0 +1,253 @@
+"""Judge the statements of one session that are not plain: what they leave, what they may do.
+
+The text decides only when to ask the server what the session holds; the server's answer decides
+(``Session.learn``).
+"""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from shardrouter.errors import ShardRouterError, StatementRefused
+from shardrouter.proxy.relay.definition import Definition
+from shardrouter.proxy.relay.own_settings import OwnSettings
+from shardrouter.proxy.relay.own_statements import answer_own_setting, own_select
+from shardrouter.proxy.relay.pair import DROPPED, FORWARD, WAIT
+from shardrouter.proxy.relay.sql_statements import SqlStatements
+from shardrouter.sql import Effect, Effects, effects_of
+from shardrouter.sql.effects import Begin, OwnSetting, ResetAll
+from shardrouter.sql.plain import is_plain
+from shardrouter.wire import Owed, messages
+
+if TYPE_CHECKING:
+    from shardrouter.proxy.relay.session import Session
+
+INSPECTED: Final = (
+    Effect.SETTINGS
+    | Effect.OWN_SETTING
+    | Effect.MAY_PIN
+    | Effect.SUSPECT
+    | Effect.STATEMENTS
+    | Effect.SEQUENCE
+    | Effect.FOREVER
+)
+LONG: Final = "long statement"
+NO_EFFECTS: Final = Effects(Effect.NONE, ())
+_IDLE, _FAILED = ord("I"), ord("E")
+
+
+class Judge:
+    """Decides on one session's statements."""
+
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self.own = OwnSettings(session.choice)
+        self.sql = SqlStatements(session, self)
+        self._judged: Effects = NO_EFFECTS
+        self._was_refused = False
+
+    # Simple queries
+
+    def query(self, text: bytes) -> int:
+        """Decide on a simple query that is not plain. Returns a verdict of ``pair``."""
+        effects = self._judged = self.session.plane.effects(text)
+        flags = effects.flags
+        if self._is_refused(effects):
+            return DROPPED
+        if flags & Effect.OWN_SETTING:
+            return answer_own_setting(self, effects)
+        self._read_begin(effects)
+        if flags & Effect.STATEMENTS:
+            return self.sql.query(text, effects)
+        return FORWARD
+
+    def mark(self) -> None:
+        """Note on the attached backend what was judged last."""
+        session = self.session
+        relay = session.relay.backend
+        effects = self._judged
+        flags = effects.flags
+        if flags & INSPECTED or (session.pins and flags & Effect.MAY_UNPIN):
+            relay.suspicion = 1
+        session.custom_names.update(name for name in effects.setting_names if "." in name)
+        if effects.unknown_setting:
+            session.pin("setting of unknown name")
+        if flags & Effect.FOREVER:
+            session.pin("state that cannot be reset")
+            relay.is_doubtful = True
+        if flags & Effect.SEQUENCE:
+            session.pin("sequence state")
+
+    def _read_begin(self, effects: Effects) -> None:
+        if self.session.relay.backend is not None:
+            return
+        first = effects.statements[0] if effects.statements else None
+        self.session.choice.reads_only = isinstance(first, Begin) and first.read_only is True
+        if any(isinstance(each, ResetAll) for each in effects.statements):
+            self.own.reset_all(self.session.plane.fleet.topology)
+        if effects.flags & Effect.SEQUENCE and "sequence state" not in self.session.lasting_pins:
+            # What others drew from sequences on that backend is not this client's to see.
+            self.session.prelude = "DISCARD SEQUENCES;"
+
+    def _is_refused(self, effects: Effects) -> bool:
+        """Refuse what cannot be done in this pool, or is not wanted here."""
+        error = self._objection(effects)
+        if error is None:
+            return False
+        self.refuse(error)
+        return True
+
+    def _objection(self, effects: Effects) -> ShardRouterError | None:
+        if effects.own_setting_unreadable:
+            return StatementRefused(
+                "this way to write a setting of the proxy is not understood",
+                sqlstate="22023",
+                hint="write SET shardrouter.shard = 's0', alone in its statement",
+            )
+        session = self.session
+        is_strict = (
+            session.plane.settings.proxy_session.pinning == "refuse" or session.mode == "statement"
+        )
+        if is_strict and effects.pins and session.mode != "session":
+            return StatementRefused(
+                f"{effects.pins[0]}: not possible in {session.mode} pooling here",
+                hint='set proxy_session.pinning = "allow", or proxy_pool.mode = "session"',
+            )
+        return None
+
+    # Refusals
+
+    def refuse(self, error: ShardRouterError) -> None:
+        """Answer the current simple query with an error; inside a transaction it fails, too."""
+        session = self.session
+        relay = session.relay.backend
+        if relay is None or (not relay.stream.owed() and relay.stream.status == _IDLE):
+            session.refuse(error)
+            return
+        self._was_refused = True
+        self.substitute(raising(error))
+
+    def substitute(self, text: str) -> None:
+        """Have the backend answer another text in the place of the current simple query."""
+        client = self.session.relay
+        relay = client.backend
+        if relay.stream.is_skipping:
+            return
+        client.put(messages.query(text))
+        client.start()
+        relay.unnamed = None
+        client.statements.unnamed = None
+        relay.stream.expect(int(Owed.QUERY))
+
+    def note_refusal(self) -> None:
+        self._was_refused = True
+
+    def was_refused(self) -> bool:
+        """Tell whether the current message was answered with an error of ours."""
+        refused, self._was_refused = self._was_refused, False
+        return refused
+
+    def wait_until_quiet(self) -> bool:
+        """True when the backend owes answers: the current message has to wait for them."""
+        relay = self.session.relay.backend
+        if relay is None or not relay.stream.owed():
+            return False
+        relay.is_held = True
+        return True
+
+    def answer(self, *parts: bytes) -> int:
+        """Answer the current simple query here; the backend is quiet, or there is none."""
+        relay = self.session.relay.backend
+        status = _IDLE if relay is None else relay.stream.status
+        self.session.relay.transport.write(b"".join([*parts, messages.ready(bytes([status]))]))
+        return DROPPED
+
+    def is_failed(self) -> bool:
+        """True inside a transaction that has failed: the server answers everything itself."""
+        relay = self.session.relay.backend
+        return relay is not None and relay.stream.status == _FAILED
+
+    def statement_failed(self) -> None:
+        self.sql.statement_failed()
+
+    # Prepared statements of the protocol
+
+    def define(self, body: bytes) -> Definition:
+        """Return the statement of a Parse message that was not seen before."""
+        text = body[: body.find(b"\0")]
+        plain = is_plain(text)
+        effects = NO_EFFECTS if plain else self.session.plane.effects(text)
+        return self.session.plane.definitions.add(body, effects, plain)
+
+    def define_long(self, beginning: bytes) -> Definition:
+        """Return the statement of a Parse that is too long to be kept."""
+        number = self.session.plane.definitions.next_number()
+        return Definition(number, None, self.session.plane.effects(beginning), is_plain=False)
+
+    def parse(self, definition: Definition) -> Definition:
+        """Return the statement to prepare in the place of this one: often the same."""
+        error = self._objection(definition.effects)
+        if error is not None:
+            return self._instead(raising(error))
+        statements = definition.effects.statements
+        first = statements[0] if len(statements) == 1 else None
+        if isinstance(first, OwnSetting) and first.verb == "show":
+            return self._instead(own_select(self, first))
+        self.use(definition)
+        return definition
+
+    def use(self, definition: Definition) -> None:
+        """Judge a statement that is run, or may be."""
+        effects = self._judged = definition.effects
+        if effects.flags & Effect.OWN_SETTING:
+            self.session.choice.is_any_shard_right = True
+        self._read_begin(effects)
+        if definition.body is None:
+            self._judged = NO_EFFECTS
+            self.session.pin(LONG)
+
+    def _instead(self, text: str) -> Definition:
+        body = text.encode() + b"\0\0\0"
+        known = self.session.plane.definitions.get(body)
+        return known or self.session.plane.definitions.add(body, NO_EFFECTS, is_plain=True)
+
+    def learn_own(self, found: dict[str, str]) -> None:
+        """Take the proxy's settings that were set on a backend, by extended queries."""
+        if not found:
+            return
+        topology = self.session.plane.fleet.topology
+        for name, value in found.items():
+            try:
+                self.own.set(name, value or None, topology)
+            except ShardRouterError as error:
+                self.session.choice.problem = error
+                self.session.choice.changed()
+
+
+def raising(error: ShardRouterError) -> str:
+    """Return a statement that fails with an error of ours, as the server's own word.
+
+    Inside a transaction only the server can make it fail, and must.
+    """
+    where = "".join(
+        f" [{name} {value}]"
+        for name, value in (("shard", error.shard), ("node", error.node), ("epoch", error.epoch))
+        if value is not None
+    )
+    options = [f"MESSAGE = {_literal(error.message + where)}", f"ERRCODE = {_literal(error.sqlstate)}"]
+    if error.hint:
+        options.append(f"HINT = {_literal(error.hint)}")
+    body = f"BEGIN RAISE EXCEPTION USING {', '.join(options)}; END"
+    return f"DO LANGUAGE plpgsql {_literal(body)}"
+
+
+def _literal(text: str) -> str:
+    """Return a literal that reads the same whatever standard_conforming_strings says."""
+    quoted = text.replace("\\", "\\\\").replace("'", "''").replace("\0", "")
+    return f"E'{quoted}'"
+
+
+def effects_for(text: bytes) -> Effects:
+    """Return what a text may leave."""
+    return effects_of(text)
+
+
+__all__ = ["FORWARD", "WAIT", "Judge", "effects_for", "raising"]

@@ -1,0 +1,97 @@
+"""Answer SET, RESET and SHOW of the proxy's own settings without a backend."""
+
+from typing import TYPE_CHECKING, Final
+
+from shardrouter.errors import CatalogUnavailable, ShardRouterError, StatementRefused
+from shardrouter.proxy.relay.own_settings import PREFIX
+from shardrouter.proxy.relay.pair import DROPPED, FORWARD, WAIT
+from shardrouter.sql import Effects
+from shardrouter.sql.effects import OwnSetting
+from shardrouter.wire import messages
+
+if TYPE_CHECKING:
+    from shardrouter.proxy.relay.judge import Judge
+
+TOKEN: Final = PREFIX + "token"
+TOKEN_WAIT_SECONDS: Final = 1.0  # for a sample of the primary after the last commit
+
+
+def answer_own_setting(judge: "Judge", effects: Effects) -> int:
+    """Answer a simple query that is one SET, RESET or SHOW of a setting of the proxy."""
+    if judge.wait_until_quiet():
+        return WAIT
+    if judge.is_failed():
+        return FORWARD  # the server's words: the transaction is aborted
+    statement = effects.statements[0] if len(effects.statements) == 1 else None
+    if not isinstance(statement, OwnSetting):
+        judge.refuse(
+            StatementRefused(
+                "a setting of the proxy cannot be set together with other statements",
+                hint="send SET shardrouter.* as a statement of its own",
+            )
+        )
+        return DROPPED
+    try:
+        if statement.verb == "show":
+            return _show(judge, statement)
+        return _set(judge, statement)
+    except ShardRouterError as error:
+        judge.refuse(error)
+        return DROPPED
+
+
+def _set(judge: "Judge", statement: OwnSetting) -> int:
+    session = judge.session
+    backend = session.relay.backend
+    is_in_transaction = backend is not None and backend.stream.status != ord("I")
+    if statement.is_local or (is_in_transaction and statement.name != TOKEN):
+        raise StatementRefused(
+            f"{statement.name} cannot be set {'LOCAL' if statement.is_local else 'now'}:"
+            " a transaction stays on its shard and node",
+            sqlstate="25001",
+            hint="set it before BEGIN",
+        )
+    if backend is not None and session.relay.keeps and statement.name != TOKEN:
+        raise StatementRefused(
+            f"{statement.name} cannot be set while the session is pinned: {session.pinned}",
+            sqlstate="25001",
+            hint="end what pins it (UNLISTEN *, DISCARD ALL), or use another connection",
+        )
+    judge.own.set(statement.name, statement.value, session.plane.fleet.topology)
+    return judge.answer(messages.command_complete("RESET" if statement.verb == "reset" else "SET"))
+
+
+def _show(judge: "Judge", statement: OwnSetting) -> int:
+    value = judge.own.show(statement.name)
+    if statement.name == TOKEN:
+        token = judge.session.choice.token_now()
+        if token is None:
+            return _wait_for_token(judge)
+        value = token.to_text()
+    return judge.answer(
+        messages.row_description([statement.name]),
+        messages.data_row([value.encode()]),
+        messages.command_complete("SHOW"),
+    )
+
+
+def _wait_for_token(judge: "Judge") -> int:
+    choice = judge.session.choice
+    left = TOKEN_WAIT_SECONDS - choice.has_waited()
+    if left <= 0:
+        raise CatalogUnavailable(
+            "the position of the last commit is not known: the primary does not answer",
+            hint="try again when it does",
+        )
+    choice.wait_for_view(left)
+    return WAIT
+
+
+def own_select(judge: "Judge", statement: OwnSetting) -> str:
+    """Return the SELECT that a backend answers for a SHOW that came as an extended query."""
+    value = judge.own.show(statement.name)
+    if statement.name == TOKEN:
+        token = judge.session.choice.token_now() or judge.session.choice.token
+        value = token.to_text()
+    quoted = value.replace("'", "''")
+    return f"SELECT '{quoted}'::pg_catalog.text AS \"{statement.name}\""

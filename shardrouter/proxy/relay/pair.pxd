@@ -1,0 +1,75 @@
+# C types of pair.py for Cython; plain Python does not read this file.
+cimport cython
+from shardrouter.wire.backend_stream cimport BackendStream
+from shardrouter.wire.client_stream cimport ClientStream
+from shardrouter.proxy.relay.tally cimport Tally
+
+cdef int _BROKEN, _CONTINUED, _QUERY, _SYNC, _CALL, _EXECUTE
+cdef int _SEEN_QUIET, _SEEN_CUT, _SEEN_RARE, _SEEN_BROKEN
+cdef int _FORWARD, _REPLACED, _DROPPED, _WAIT, _CLOSED, _IDLE
+
+cdef class ClientRelay:
+    cdef public object session
+    cdef public object statements
+    cdef public object transport
+    cdef public ClientStream stream
+    cdef public BackendRelay backend
+    cdef public object settings
+    cdef public object params
+    cdef public bint keeps
+    cdef public bint is_transparent
+    cdef public bint is_waiting
+    cdef public bint is_write_paused
+    cdef public bint is_dropping
+    cdef public bint is_refusing
+    cdef public double wrote_at
+    cdef public double started
+    cdef public bytes text
+    cdef public Py_ssize_t span
+    cdef public list pieces
+
+    @cython.locals(stream=ClientStream, kind=int, verdict=int)
+    cpdef process(self)
+    cpdef put(self, bytes data)
+    cpdef flush(self)
+    cdef _end_span(self, Py_ssize_t end)
+    @cython.locals(data=bytes, backend=BackendRelay)
+    cdef _flush(self, Py_ssize_t end)
+    @cython.locals(stream=BackendStream)
+    cdef int _take(self, int kind) except -1
+    cdef int _refuse(self, int kind) except -1
+    cdef int _rest(self, int kind) except -1
+    @cython.locals(stream=ClientStream, backend=BackendRelay, plain=bint, text=bytes, verdict=int)
+    cdef int _query(self) except -1
+    @cython.locals(backend=BackendRelay)
+    cdef int _sync(self) except -1
+    @cython.locals(stream=BackendStream)
+    cdef _start(self)
+    cpdef start(self)
+    @cython.locals(backend=BackendRelay)
+    cpdef bint acquire(self) except -1
+
+cdef class BackendRelay:
+    cdef public object keeper
+    cdef public object pool
+    cdef public object transport
+    cdef public Tally tally
+    cdef public BackendStream stream
+    cdef public ClientRelay client
+    cdef public object settings
+    cdef public object params
+    cdef public object unnamed
+    cdef public dict prepared
+    cdef public object parsing
+    cdef public bint is_primary
+    cdef public int suspicion
+    cdef public bint is_held
+    cdef public bint is_doubtful
+    cdef public bint is_release_due
+    cdef public double idle_since
+    cdef public double slow_seconds
+
+    @cython.locals(client=ClientRelay)
+    cpdef quiet(self)
+    @cython.locals(client=ClientRelay)
+    cpdef detach(self)

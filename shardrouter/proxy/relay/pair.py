@@ -1,0 +1,374 @@
+# cython: annotation_typing=False, boundscheck=False, wraparound=False
+"""Relay bytes between a client and the backend it has: the hot path of the proxy.
+
+Two protocols that call each other straight on; no task, future or await per query. Whatever is not
+needed for every query is asked of ``session`` (the client's policy) and of ``keeper`` (the
+backend's), which are ordinary Python. docs/flows/proxy.md tells the whole way of a statement.
+
+Invariants: a client's bytes go to a backend only while ``client.backend`` is that backend, and a
+backend's to a client only while ``backend.client`` is that client; both are set and cleared
+together. A backend is released only by a ReadyForQuery that answered the last thing it owed.
+"""
+
+from collections import deque
+from time import monotonic
+
+from shardrouter.sql.plain import is_plain
+from shardrouter.wire.backend_stream import BackendStream
+from shardrouter.wire.client_stream import ClientStream
+from shardrouter.wire.codes import Kind, Owed, Seen
+
+_BROKEN = int(Kind.BROKEN)
+_CONTINUED = int(Kind.CONTINUED)
+_QUERY = int(Owed.QUERY)
+_SYNC = int(Owed.SYNC)
+_CALL = int(Owed.CALL)
+_EXECUTE = int(Owed.EXECUTE)
+_SEEN_QUIET = int(Seen.QUIET)
+_SEEN_CUT = int(Seen.CUT)
+_SEEN_RARE = int(
+    Seen.EVENTS | Seen.BROKEN | Seen.PARSED | Seen.DOUBTFUL | Seen.UNNAMED_LOST
+)
+_SEEN_BROKEN = int(Seen.BROKEN)
+
+# What becomes of a message of the client.
+FORWARD = _FORWARD = 1  # it goes to the backend as it is
+REPLACED = _REPLACED = 2  # something else went in its place; a rest that is still to come goes on
+DROPPED = _DROPPED = 3  # answered or ignored here, with all that is still to come of it
+WAIT = _WAIT = 4  # it is taken again when the client gets a backend, or its backend is quiet
+CLOSED = _CLOSED = 5  # the client is gone
+
+_IDLE = 73  # I
+
+
+class ClientRelay:
+    """The client's connection once it is logged in."""
+
+    def __init__(self, session, transport, most_bytes):
+        self.session = session
+        self.statements = None
+        self.transport = transport
+        self.stream = ClientStream(most_bytes)
+        self.backend = None
+        self.settings = None
+        self.params = None
+        self.keeps = False
+        self.is_transparent = False
+        self.is_waiting = False
+        self.is_write_paused = False
+        self.is_dropping = False
+        self.is_refusing = False
+        self.text = b""
+        self.started = 0.0
+        self.wrote_at = 0.0
+        self.span = -1
+        self.pieces = []
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.stream.feed(data)
+        if self.is_waiting:
+            self.session.hold_input()
+        else:
+            self.process()
+
+    def eof_received(self):
+        return False
+
+    def connection_lost(self, error):
+        self.session.client_lost(error)
+
+    def pause_writing(self):
+        self.is_write_paused = True
+        if self.backend is not None:
+            self.backend.transport.pause_reading()
+
+    def resume_writing(self):
+        self.is_write_paused = False
+        if self.backend is not None:
+            self.backend.transport.resume_reading()
+
+    def process(self):
+        """Take the messages that have come, as far as that is possible now."""
+        stream = self.stream
+        while True:
+            kind = stream.next()
+            if kind == 0:
+                break
+            if kind == _CONTINUED:
+                if not self.is_dropping and self.span < 0:
+                    self.span = stream.start
+                continue
+            verdict = _CLOSED
+            if kind == _BROKEN:
+                self.session.refuse_length()
+            else:
+                verdict = self._take(kind)
+            if verdict == _FORWARD:
+                self.is_dropping = False
+                if self.span < 0:
+                    self.span = stream.start
+            elif verdict == _WAIT:
+                stream.back()
+                self.is_waiting = True
+                self._flush(stream.start)
+                return
+            elif verdict == _CLOSED:
+                return
+            else:
+                self.is_dropping = verdict == _DROPPED
+                if self.span >= 0:
+                    self._end_span(stream.start)
+        self._flush(stream.end)
+
+    def put(self, data):
+        """Send something of ours to the backend, in front of the current message."""
+        if self.span >= 0:
+            self._end_span(self.stream.start)
+        self.pieces.append(data)
+
+    def flush(self):
+        """Write out what stands in front of the current message."""
+        self._flush(self.stream.start)
+
+    def _end_span(self, end):
+        if end > self.span:
+            self.pieces.append(self.stream.data[self.span : end])
+        self.span = -1
+
+    def _flush(self, end):
+        data = self.stream.data
+        if self.span == 0 and end == len(data) and not self.pieces:
+            self.span = -1
+        else:
+            if self.span >= 0:
+                self._end_span(end)
+            if not self.pieces:
+                return
+            data = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+            self.pieces = []
+        backend = self.backend
+        if backend is None:
+            return
+        backend.tally.bytes_in += len(data)
+        backend.transport.write(data)
+        if backend.is_release_due and not self.stream.left:
+            backend.is_release_due = False
+            backend.quiet()
+
+    def _take(self, kind):
+        """Decide on one message; ask for a backend when it needs one."""
+        if self.is_refusing:
+            return self._refuse(kind)
+        if kind == 81:  # Q
+            return self._query()
+        if kind == 83:  # S
+            return self._sync()
+        if kind == 80 or kind == 66 or kind == 68 or kind == 67:  # P, B, D, C
+            return self.statements.take(kind)
+        if self.backend is None:
+            verdict = self.session.enter(kind)
+            if verdict != _FORWARD:
+                return verdict
+        return self._rest(kind)
+
+    def _rest(self, kind):
+        stream = self.backend.stream
+        if kind == 69:  # E
+            if not stream.is_skipping:
+                self._start()
+                stream.expect(_EXECUTE)
+            return _FORWARD
+        if kind == 100 or kind == 72:  # d, H
+            return _FORWARD
+        if kind == 99 or kind == 102:  # c, f
+            stream.is_copy_in = False
+            return _FORWARD
+        if kind == 70:  # F
+            if not stream.is_skipping:
+                self._start()
+                stream.expect(_CALL)
+            return _FORWARD
+        return self.session.take(kind)
+
+    def _refuse(self, kind):
+        """After an error of ours: ignore everything up to Sync, as a server does."""
+        if kind == 83:  # S
+            self.is_refusing = False
+            return self.session.sync_alone()
+        if kind == 88:  # X
+            return self.session.take(kind)
+        return _DROPPED
+
+    def _query(self):
+        stream = self.stream
+        plain = self.is_transparent
+        text = b""
+        if not plain:
+            text = stream.data[stream.start + 5 : stream.end - 1]
+            plain = not stream.is_partial and is_plain(text)
+            if not plain:
+                verdict = self.session.judge_query(text)
+                if verdict != _FORWARD:
+                    return verdict
+        if self.backend is None and not self.acquire():
+            return self.session.not_acquired()
+        backend = self.backend
+        if backend.stream.is_skipping:
+            return _FORWARD  # the server ignores it too
+        if not plain:
+            self.session.mark()
+        self.text = text
+        backend.unnamed = None
+        self.statements.unnamed = None
+        self._start()
+        backend.stream.expect(_QUERY)
+        return _FORWARD
+
+    def _sync(self):
+        backend = self.backend
+        if backend is None:
+            return self.session.sync_alone()
+        if backend.stream.is_copy_in:
+            return _FORWARD  # a server that reads COPY data ignores it
+        self._start()
+        backend.stream.is_skipping = False
+        backend.stream.expect(_SYNC)
+        return _FORWARD
+
+    def _start(self):
+        stream = self.backend.stream
+        if stream.head == len(stream.plan):
+            self.started = monotonic()
+
+    def start(self):
+        """Note that a query begins, unless another is under way."""
+        self._start()
+
+    def acquire(self):
+        """Attach a backend. False: see ``session.not_acquired``."""
+        session = self.session
+        pool = session.choose()
+        if pool is None:
+            return False
+        if pool.idle and not pool.is_paused and not session.prelude:
+            backend = pool.idle.pop()
+            if (
+                backend.settings is self.settings
+                and backend.params is self.params
+                and monotonic() - backend.idle_since < pool.check_after
+                and not backend.transport.is_closing()
+            ):
+                backend.client = self
+                self.backend = backend
+                if self.is_write_paused:
+                    backend.transport.pause_reading()
+                return True
+            pool.idle.append(backend)
+        return session.acquire_slowly(pool)
+
+
+class BackendRelay:
+    """Our connection to a node, once it is logged in."""
+
+    def __init__(self, keeper, pool, transport, tally, is_primary):
+        self.keeper = keeper
+        self.pool = pool
+        self.transport = transport
+        self.tally = tally
+        self.is_primary = is_primary
+        self.stream = BackendStream()
+        self.client = None
+        self.settings = None
+        self.params = None
+        self.unnamed = None
+        self.prepared = {}
+        self.parsing = deque()
+        self.suspicion = 0
+        self.is_held = False
+        self.is_doubtful = False
+        self.is_release_due = False
+        self.idle_since = 0.0
+        self.slow_seconds = 1e300
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        stream = self.stream
+        flags = stream.feed(data)
+        if flags & _SEEN_RARE:
+            self.keeper.note(flags)
+            if flags & _SEEN_BROKEN:
+                return
+        client = self.client
+        if client is None:
+            self.keeper.unattached(flags)
+            return
+        out = stream.data
+        if flags & _SEEN_CUT:
+            pieces = stream.pieces
+            out = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if out:
+            self.tally.bytes_out += len(out)
+            client.transport.write(out)
+        if stream.ready_count:
+            self.tally.queries += stream.ready_count
+            if flags & _SEEN_QUIET:
+                seconds = monotonic() - client.started
+                self.tally.observe(seconds, stream.status == _IDLE)
+                if seconds > self.slow_seconds:
+                    self.keeper.slow_query(seconds)
+        if flags & _SEEN_QUIET:
+            self.quiet()
+
+    def eof_received(self):
+        return False
+
+    def connection_lost(self, error):
+        self.keeper.backend_lost(error)
+
+    def pause_writing(self):
+        if self.client is not None:
+            self.client.transport.pause_reading()
+
+    def resume_writing(self):
+        if self.client is not None:
+            self.client.session.resume_input()
+
+    def quiet(self):
+        """All is answered: give the backend back if nothing keeps the client on it."""
+        client = self.client
+        if (
+            self.stream.status != _IDLE
+            or client.keeps
+            or self.suspicion
+            or self.is_held
+            or self.is_doubtful
+        ):
+            self.keeper.settle()
+            return
+        if client.stream.left:
+            self.is_release_due = True  # the rest of a message that the server ignores
+            return
+        self.idle_since = monotonic()
+        if self.is_primary:
+            client.wrote_at = self.idle_since
+        self.detach()
+        pool = self.pool
+        if pool.waiters or pool.is_shrinking:
+            pool.take_back(self)
+        else:
+            pool.idle.append(self)
+
+    def detach(self):
+        """Part the client and this backend."""
+        client = self.client
+        if client is None:
+            return
+        self.client = None
+        client.backend = None
+        if client.is_write_paused:
+            self.transport.resume_reading()

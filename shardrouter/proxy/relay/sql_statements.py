@@ -1,0 +1,198 @@
+"""PREPARE, EXECUTE, DEALLOCATE and DISCARD as SQL, over backends that come and go.
+
+A statement prepared by SQL gets a name of ours on backends, as those of the protocol do, and is
+prepared again where it is executed. Only simple queries of one statement are rewritten; every
+other form is left to the server, which then tells that it has such a statement: that pins.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from shardrouter.errors import StatementRefused
+from shardrouter.proxy.relay.definition import Definition
+from shardrouter.proxy.relay.pair import DROPPED, FORWARD, WAIT
+from shardrouter.sql import Effect, Effects
+from shardrouter.sql.effects import Deallocate, Discard, DiscardKind, Execute, Prepare
+from shardrouter.wire import Owed, messages
+
+if TYPE_CHECKING:
+    from shardrouter.proxy.relay.judge import Judge
+    from shardrouter.proxy.relay.session import Session
+
+_SQL_MARK: Final = b"\0SQL"  # no text of a Parse message begins with NUL
+_OURS: Final = b"_sr"
+
+
+class SqlStatements:
+    """What one session prepared by SQL; the names are shared with the protocol's."""
+
+    def __init__(self, session: "Session", judge: "Judge") -> None:
+        self._session = session
+        self._judge = judge
+        self._pending: tuple[bytes, Definition] | None = None
+
+    def query(self, text: bytes, effects: Effects) -> int:
+        """Decide on a simple query that touches prepared statements."""
+        statement = effects.statements[0] if len(effects.statements) == 1 else None
+        match statement:
+            case Prepare():
+                return self._prepare(text, statement)
+            case Execute():
+                return self._execute(text, statement)
+            case Deallocate():
+                return self._deallocate(statement)
+            case Discard(what=DiscardKind.ALL):
+                return self._discard_all()
+        if effects.flags & Effect.STATEMENTS:
+            self._forget_on_backend()
+        return FORWARD
+
+    def statement_failed(self) -> None:
+        """A statement of the client failed: it may have been the PREPARE."""
+        if self._pending is None:
+            return
+        (name, definition), self._pending = self._pending, None
+        self._session.relay.statements.names.pop(name, None)
+        backend = self._session.relay.backend
+        if backend is not None:
+            backend.prepared.pop(definition, None)
+
+    def _prepare(self, text: bytes, statement: Prepare) -> int:
+        if self._judge.wait_until_quiet():
+            return WAIT
+        relay = self._session.relay
+        if relay.backend is None and not relay.acquire():
+            return self._session.not_acquired()
+        if self._judge.is_failed():
+            return FORWARD
+        name = statement.name.value
+        if name in relay.statements.names:
+            self._judge.refuse(
+                StatementRefused(
+                    f'prepared statement "{name.decode(errors="replace")}" already exists',
+                    sqlstate="42P05",
+                    hint="DEALLOCATE it first",
+                )
+            )
+            return DROPPED
+        definition = self._definition(statement)
+        self._pending = (name, definition)
+        relay.statements.names[name] = definition
+        if definition in relay.backend.prepared:
+            return self._judge.answer(messages.command_complete("PREPARE"))
+        relay.backend.prepared[definition] = True
+        self._put_query(sql_prepare(definition))
+        return DROPPED
+
+    def _definition(self, statement: Prepare) -> Definition:
+        key = _SQL_MARK + statement.types + b"\0" + statement.body
+        definitions = self._session.plane.definitions
+        found = definitions.get(key)
+        if found is None:
+            effects = Effects(statement.flags, ())
+            found = definitions.add(key, effects, is_plain=not statement.flags)
+        return found
+
+    def _execute(self, text: bytes, statement: Execute) -> int:
+        relay = self._session.relay
+        name = statement.name.value
+        definition = relay.statements.names.get(name)
+        if definition is None:
+            if not name.startswith(_OURS):
+                return FORWARD
+            self._judge.refuse(_unknown(name))
+            return DROPPED
+        if self._judge.wait_until_quiet():
+            return WAIT
+        if relay.backend is None and not relay.acquire():
+            return self._session.not_acquired()
+        if not self._judge.is_failed() and definition not in relay.backend.prepared:
+            self._bring(definition)
+        self._judge.use(definition)
+        self._judge.mark()
+        name_in_text = statement.name
+        self._put_query(text[: name_in_text.start] + definition.name + text[name_in_text.end :])
+        return DROPPED
+
+    def _bring(self, definition: Definition) -> None:
+        """Prepare a statement on the backend, with the answer kept from the client."""
+        relay = self._session.relay
+        backend = relay.backend
+        backend.prepared[definition] = True
+        body = definition.body or b""
+        if body.startswith(_SQL_MARK):
+            relay.put(messages.query(sql_prepare(definition)))
+        else:
+            relay.put(definition.named_parse)
+            relay.put(messages.sync())
+            backend.parsing.append((definition, None))
+            backend.stream.expect(int(Owed.PARSE_HIDDEN))
+        backend.keeper.expect_own(
+            lambda answer: backend.prepared.pop(definition, None) if answer.error else None
+        )
+
+    def _deallocate(self, statement: Deallocate) -> int:
+        if self._judge.wait_until_quiet():
+            return WAIT
+        names = self._session.relay.statements.names
+        if self._judge.is_failed():
+            return FORWARD
+        if statement.name is None:
+            if "PREPARE" in self._session.pins:
+                self._forget_on_backend()
+                names.clear()
+                return FORWARD
+            names.clear()
+            return self._judge.answer(messages.command_complete("DEALLOCATE ALL"))
+        name = statement.name.value
+        if names.pop(name, None) is not None:
+            return self._judge.answer(messages.command_complete("DEALLOCATE"))
+        if name.startswith(_OURS):
+            self._judge.refuse(_unknown(name))
+            return DROPPED
+        return FORWARD
+
+    def _discard_all(self) -> int:
+        if self._judge.wait_until_quiet():
+            return WAIT
+        session = self._session
+        backend = session.relay.backend
+        if backend is not None and backend.stream.status != ord("I"):
+            return FORWARD  # the server refuses it inside a transaction
+        session.relay.statements.names.clear()
+        session.relay.statements.unnamed = None
+        self._judge.own.reset_all(session.plane.fleet.topology)
+        if backend is None:
+            session.reset_settings()
+            return self._judge.answer(messages.command_complete("DISCARD ALL"))
+        session.unpin_all()
+        self._forget_on_backend()
+        return FORWARD
+
+    def _forget_on_backend(self) -> None:
+        """What is prepared on the backend will be gone, or is not known any more."""
+        backend = self._session.relay.backend
+        if backend is not None:
+            backend.prepared.clear()
+            backend.keeper.forgets_statements = True
+
+    def _put_query(self, text: bytes) -> None:
+        relay = self._session.relay
+        relay.put(messages.query(text))
+        relay.start()
+        relay.text = text
+        relay.backend.unnamed = None
+        relay.statements.unnamed = None
+        relay.backend.stream.expect(int(Owed.QUERY))
+
+
+def sql_prepare(definition: Definition) -> bytes:
+    """Return the PREPARE of a statement that was prepared by SQL."""
+    assert definition.body is not None
+    types, _, body = definition.body[len(_SQL_MARK) :].partition(b"\0")
+    return b"PREPARE " + definition.name + types + b" AS " + body
+
+
+def _unknown(name: bytes) -> StatementRefused:
+    return StatementRefused(
+        f'prepared statement "{name.decode(errors="replace")}" does not exist', sqlstate="26000"
+    )

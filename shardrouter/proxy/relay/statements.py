@@ -1,0 +1,322 @@
+# cython: annotation_typing=False, boundscheck=False, wraparound=False
+"""Prepared statements of one client over backends that come and go.
+
+A client's names are mapped to definitions, which have one name on every backend. A backend that
+does not know a definition is sent its Parse in front of the message that needs it, with the answer
+kept from the client; a Parse that it knows already is answered here, in its turn. The unnamed
+statement is followed likewise, as drivers use it over several round trips.
+"""
+
+from shardrouter.proxy.relay.pair import CLOSED, DROPPED, FORWARD, REPLACED, WAIT
+from shardrouter.wire.codes import Owed
+
+_CLOSED = CLOSED
+_DROPPED = DROPPED
+_FORWARD = FORWARD
+_REPLACED = REPLACED
+_WAIT = WAIT
+_PARSE = int(Owed.PARSE)
+_BIND = int(Owed.BIND)
+_DESCRIBE = int(Owed.DESCRIBE)
+_CLOSE = int(Owed.CLOSE)
+_PARSE_HIDDEN = int(Owed.PARSE_HIDDEN)
+_CLOSE_HIDDEN = int(Owed.CLOSE_HIDDEN)
+_PARSE_FAKE = int(Owed.PARSE_FAKE)
+_CLOSE_FAKE = int(Owed.CLOSE_FAKE)
+_PARSE_UNNAMED = int(Owed.PARSE_UNNAMED)
+_IDLE = 73  # I
+
+_PARSE_COMPLETE = b"1\0\0\0\4"
+_CLOSE_COMPLETE = b"3\0\0\0\4"
+_CLOSE_UNNAMED = b"C\0\0\0\6S\0"
+_OUR_PREFIX = b"_sr"
+
+
+class Statements:
+    """What one client has prepared."""
+
+    def __init__(self, relay, session, definitions, most_on_a_backend):
+        self.relay = relay
+        self.session = session
+        self.definitions = definitions
+        self.most_on_a_backend = most_on_a_backend
+        self.names = {}
+        self.unnamed = None
+        self.hits = 0
+        self.misses = 0
+
+    def take(self, kind):
+        """Decide on a Parse, Bind, Describe or Close."""
+        if self.relay.is_transparent:
+            return self._transparent(kind)
+        if kind == 66:  # B
+            return self._bind()
+        if kind == 80:  # P
+            return self._parse()
+        if kind == 68:  # D
+            return self._describe()
+        return self._close()
+
+    def _transparent(self, kind):
+        """The client has its backend for itself: names are its own."""
+        code = _BIND
+        if kind == 80:
+            code = _PARSE_UNNAMED
+        elif kind == 68:
+            code = _DESCRIBE
+        elif kind == 67:
+            code = _CLOSE
+        if self._backend() is None:
+            return self.session.not_acquired()
+        return self._plain(code)
+
+    def _backend(self):
+        relay = self.relay
+        if relay.backend is None and not relay.acquire():
+            return None
+        return relay.backend
+
+    def _plain(self, code):
+        backend = self.relay.backend
+        if not backend.stream.is_skipping:
+            self.relay.start()
+            backend.stream.expect(code)
+        return _FORWARD
+
+    # Parse
+
+    def _parse(self):
+        relay = self.relay
+        stream = relay.stream
+        data = stream.data
+        name_end = data.find(b"\0", stream.start + 5, stream.end)
+        if name_end < 0:  # the server says what is wrong with it
+            return self._plain(_PARSE_UNNAMED) if self._backend() is not None else self._none()
+        definition = None
+        if not stream.is_partial:
+            body = data[name_end + 1 : stream.end]
+            definition = self.definitions.get(body)
+            if definition is None:
+                definition = self.session.define(body)
+        else:
+            definition = self.session.define_long(data[name_end + 1 : stream.end])
+        judged = definition if definition.is_plain else self.session.judge_parse(definition)
+        backend = self._backend()
+        if backend is None:
+            return self._none()
+        if backend.stream.is_skipping:
+            return _FORWARD
+        relay.start()
+        if name_end == stream.start + 5:
+            self.unnamed = judged
+            backend.unnamed = judged
+            backend.stream.expect(_PARSE_UNNAMED)
+            if judged is definition:
+                return _FORWARD
+            relay.put(judged.unnamed_parse)
+            return _DROPPED
+        definition = judged
+        return self._parse_named(backend, data[stream.start + 5 : name_end], definition)
+
+    def _none(self):
+        return self.session.not_acquired()
+
+    def _parse_named(self, backend, name, definition):
+        relay = self.relay
+        known = self.names.get(name)
+        if known is not None:
+            # The server refuses it in its own words: under that name it has a statement already.
+            self._prepare(backend, known)
+            relay.put(known.named_parse)
+            backend.parsing.append((None, None))
+            backend.stream.expect(_PARSE)
+            return _DROPPED
+        self.names[name] = definition
+        if definition in backend.prepared:
+            self.hits += 1
+            if backend.stream.owed() == 0:
+                relay.transport.write(_PARSE_COMPLETE)
+            else:
+                backend.parsing.append((None, name))
+                backend.stream.expect(_PARSE_FAKE)
+            return _DROPPED
+        self.misses += 1
+        self._make_room(backend)
+        backend.prepared[definition] = True
+        backend.parsing.append((definition, name))
+        if definition.body is None:
+            relay.put(self.session.long_parse(definition, len(name)))
+            backend.stream.expect(_PARSE)
+            return _REPLACED
+        relay.put(definition.named_parse)
+        backend.stream.expect(_PARSE)
+        return _DROPPED
+
+    def _prepare(self, backend, definition):
+        """Make sure that the backend has the statement, as far as it can be made again."""
+        prepared = backend.prepared
+        if definition in prepared:
+            self.hits += 1
+            if 2 * len(prepared) > self.most_on_a_backend:
+                prepared[definition] = prepared.pop(definition)  # the last in order is the newest
+            return
+        self.misses += 1
+        if definition.body is None:
+            return  # the backend that had it is gone, which the server says by its name
+        self._make_room(backend)
+        prepared[definition] = True
+        self.relay.put(definition.named_parse)
+        backend.parsing.append((definition, None))
+        backend.stream.expect(_PARSE_HIDDEN)
+
+    def _make_room(self, backend):
+        """Close the least recently used statements, where no portal can hang on them."""
+        stream = backend.stream
+        if stream.status != _IDLE or stream.owed() != 0:
+            return
+        prepared = backend.prepared
+        while prepared and len(prepared) >= self.most_on_a_backend:
+            oldest = next(iter(prepared))
+            del prepared[oldest]
+            self.session.count_eviction()
+            self.relay.put(b"C" + (len(oldest.name) + 6).to_bytes(4, "big") + b"S" + oldest.name + b"\0")
+            stream.expect(_CLOSE_HIDDEN)
+
+    # Bind and Describe
+
+    def _bind(self):
+        relay = self.relay
+        stream = relay.stream
+        data = stream.data
+        portal_end = data.find(b"\0", stream.start + 5, stream.end)
+        name_end = -1
+        if portal_end >= 0:
+            name_end = data.find(b"\0", portal_end + 1, stream.end)
+        if name_end < 0:
+            return self._plain(_BIND) if self._backend() is not None else self._none()
+        if name_end == portal_end + 1:
+            return self._bind_unnamed()
+        name = data[portal_end + 1 : name_end]
+        definition = self.names.get(name)
+        if definition is not None and not definition.is_plain:
+            self.session.judge_use(definition)
+        backend = self._backend()
+        if backend is None:
+            return self._none()
+        if backend.stream.is_skipping:
+            return _FORWARD
+        relay.start()
+        if definition is None:
+            if name.startswith(_OUR_PREFIX):
+                name = b"?" + name  # never somebody else's statement
+        else:
+            if not definition.is_plain:
+                self.session.mark()
+            relay.text = definition.body or b""
+            self._prepare(backend, definition)
+            name = definition.name
+        length = (
+            (data[stream.start + 1] << 24)
+            | (data[stream.start + 2] << 16)
+            | (data[stream.start + 3] << 8)
+            | data[stream.start + 4]
+        )
+        length += len(name) - (name_end - portal_end - 1)
+        relay.put(
+            b"B"
+            + length.to_bytes(4, "big")
+            + data[stream.start + 5 : portal_end + 1]
+            + name
+            + data[name_end : stream.end]
+        )
+        backend.stream.expect(_BIND)
+        return _REPLACED
+
+    def _bind_unnamed(self):
+        definition = self.unnamed
+        if definition is not None and not definition.is_plain:
+            self.session.judge_use(definition)
+        backend = self._backend()
+        if backend is None:
+            return self._none()
+        if not backend.stream.is_skipping:
+            self.relay.start()
+            if definition is not None:
+                self.relay.text = definition.body or b""
+                if not definition.is_plain:
+                    self.session.mark()
+            if backend.unnamed is not definition:
+                self._bring_unnamed(backend, definition)
+            backend.stream.expect(_BIND)
+        return _FORWARD
+
+    def _bring_unnamed(self, backend, definition):
+        """Put the client's unnamed statement, or its absence, on the backend."""
+        if definition is None or definition.body is None:
+            self.relay.put(_CLOSE_UNNAMED)
+            backend.stream.expect(_CLOSE_HIDDEN)
+            backend.unnamed = None
+            return
+        self.relay.put(definition.unnamed_parse)
+        backend.parsing.append((None, None))
+        backend.stream.expect(_PARSE_HIDDEN)
+        backend.unnamed = definition
+
+    def _describe(self):
+        relay = self.relay
+        stream = relay.stream
+        data = stream.data
+        backend = self._backend()
+        if backend is None:
+            return self._none()
+        if backend.stream.is_skipping:
+            return _FORWARD
+        relay.start()
+        if stream.end - stream.start > 7 and data[stream.start + 5] == 83:  # S
+            name = data[stream.start + 6 : stream.end - 1]
+            definition = self.names.get(name)
+            if definition is not None:
+                self._prepare(backend, definition)
+                name = definition.name
+            elif name.startswith(_OUR_PREFIX):
+                name = b"?" + name
+            relay.put(b"D" + (len(name) + 6).to_bytes(4, "big") + b"S" + name + b"\0")
+            backend.stream.expect(_DESCRIBE)
+            return _DROPPED
+        if data[stream.start + 5] == 83 and backend.unnamed is not self.unnamed:
+            self._bring_unnamed(backend, self.unnamed)
+        backend.stream.expect(_DESCRIBE)
+        return _FORWARD
+
+    # Close
+
+    def _close(self):
+        relay = self.relay
+        stream = relay.stream
+        data = stream.data
+        backend = relay.backend
+        if backend is not None and backend.stream.is_skipping:
+            return _FORWARD
+        is_statement = stream.end - stream.start > 6 and data[stream.start + 5] == 83  # S
+        if is_statement:
+            name = data[stream.start + 6 : stream.end - 1]
+            if not name:
+                self.unnamed = None
+            elif not self.relay.is_transparent:
+                self.names.pop(name, None)
+                return self._closed(backend)
+        if backend is None:
+            return self._closed(backend)
+        relay.start()
+        if is_statement:
+            backend.unnamed = None
+        backend.stream.expect(_CLOSE)
+        return _FORWARD
+
+    def _closed(self, backend):
+        """Answer a Close here: the statement stays on the backend, for others and for later."""
+        if backend is None or backend.stream.owed() == 0:
+            self.relay.transport.write(_CLOSE_COMPLETE)
+        else:
+            backend.stream.expect(_CLOSE_FAKE)
+        return _DROPPED
