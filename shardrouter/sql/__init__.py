@@ -20,6 +20,7 @@ from shardrouter.sql.effects import (
     Statement,
 )
 from shardrouter.sql.groups import GroupsScatter, GroupsSplit
+from shardrouter.sql.lexer import TokenKind, is_readable, tokens
 from shardrouter.sql.plain import is_plain
 from shardrouter.sql.query import Query
 from shardrouter.sql.question import read_answer
@@ -52,10 +53,13 @@ __all__ = [
     "SettingVerb",
     "Split",
     "Statement",
+    "TokenKind",
     "cache_key",
     "effects_of",
     "is_plain",
+    "is_readable",
     "read_answer",
     "split",
+    "tokens",
     "without_options",
 ]
