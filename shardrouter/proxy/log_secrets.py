@@ -5,6 +5,7 @@ from typing import Final
 
 MASK: Final = "***"
 
+_MAY_HOLD: Final = re.compile(r"(?i)passw|secret|://|scram-|md5|client-key")  # one quick look
 _VALUE: Final = r"(?:'(?:[^'\\]|\\.|'')*'?|\"[^\"]*\"?|[^\s&;,'\"]+)"
 _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     # libpq and our settings: password=x, sslpassword = 'x y', "password": "x"
@@ -25,6 +26,8 @@ _RULES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
 
 def masked(text: str) -> str:
     """Return the text without its secrets. It errs on the side of masking."""
+    if _MAY_HOLD.search(text) is None:
+        return text
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     return text
