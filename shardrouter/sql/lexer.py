@@ -60,8 +60,9 @@ _NEXT: Final = re.compile(
     rb"""[ \t\n\r\f\v]*+(?:
       ([eE]'|[bBxX]'|[uU]&['"]|['"])                    # 1 something in quotes begins
     | ([A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+)      # 2 word
-    | (\.?[0-9](?:[eE][+-][0-9]|[0-9A-Za-z_.])*+)       # 3 number
-    | ([(),\[\].:])                                     # 4 punctuation
+    | (0[xXoObB][0-9A-Fa-f_]++                          # 3 number
+      |(?:[0-9][0-9_]*+(?:\.(?!\.)[0-9_]*+)?|\.[0-9][0-9_]*+)(?:[eE][+-]?[0-9][0-9_]*+)?)
+    | (\.\.|[(),\[\].:])                                # 4 punctuation
     | (;)                                               # 5
     | (\$[0-9]++)                                       # 6 parameter
     | (\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*+)?\$)  # 7 a dollar-quoted string begins
