@@ -26,7 +26,7 @@ SPARE_FILES: Final = 200
 """What a process opens besides its clients' sockets."""
 
 BOUND_KILOBYTES: Final = 12.0
-ROUNDS: Final = 5
+ROUNDS: Final = 3
 WARM_CLIENTS: Final = 50
 """Opened first, so that what is made once is not counted."""
 

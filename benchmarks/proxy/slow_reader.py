@@ -27,7 +27,7 @@ from benchmarks.suite import Effort
 
 BOUND: Final = 1.2
 BOUND_MEGABYTES: Final = 64.0
-ROUNDS: Final = 15
+ROUNDS: Final = 11
 LOAD: Final = Load("simple", clients=8, seconds=1, is_logged=True, per_second=5000)
 """A quarter of what passes: at the limit the times are those of queues before the server."""
 
