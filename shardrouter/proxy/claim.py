@@ -2,13 +2,14 @@
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from shardrouter.errors import SettingsError
 from shardrouter.proxy.file_lock import lock_file, unlock_file
-from shardrouter.proxy.run_directory import control_path, lock_path
+from shardrouter.proxy.run_directory import control_path, is_of_this_process, lock_path
 from shardrouter.proxy.takeover import Inheritance, ask_for_inheritance
 
 CLAIM_SECONDS: Final = 5.0  # the owner may be starting, or just ending
@@ -31,8 +32,11 @@ class Claim:
         """Give up the directory; a successor has the lock too."""
         if is_handed_over:
             os.close(self.lock)
-        else:
-            unlock_file(self.lock, lock_path(self.directory))
+            return
+        unlock_file(self.lock, lock_path(self.directory))
+        if is_of_this_process(self.directory):
+            with suppress(OSError):
+                self.directory.rmdir()
 
 
 def claim_directory(directory: Path) -> Claim:
@@ -40,7 +44,7 @@ def claim_directory(directory: Path) -> Claim:
     control = control_path(directory)
     deadline = time.monotonic() + CLAIM_SECONDS
     while True:
-        lock = lock_file(lock_path(directory))
+        lock = _lock(directory)
         if lock is not None:
             return Claim(directory, lock, None, is_after_crash=control.exists())
         inheritance = ask_for_inheritance(control)
@@ -52,3 +56,13 @@ def claim_directory(directory: Path) -> Claim:
                 hint="it is starting, or hangs; stop it, or set another proxy.run_directory",
             )
         time.sleep(PAUSE_SECONDS)
+
+
+def _lock(directory: Path) -> int | None:
+    try:
+        return lock_file(lock_path(directory))
+    except OSError as error:
+        raise SettingsError(
+            f"proxy.run_directory {directory}: {error.strerror}",
+            hint="make it a directory of this user, with mode 0700",
+        ) from error

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from shardrouter.control.tasks import spawn
-from shardrouter.errors import ControlLost
+from shardrouter.errors import ControlLost, ShardRouterError
 from shardrouter.proxy.worker_process import GRACE_SECONDS, WorkerLife, WorkerSlot, WorkerWatcher
 
 logger = logging.getLogger(__name__)
@@ -59,17 +59,34 @@ class Crew:
 
         Raises the ShardRouterError of a worker that refused, after all were asked.
         """
+        answers = await self._asked(verb, timeout_seconds, arguments)
+        for answer in answers:
+            if isinstance(answer, ShardRouterError):
+                raise answer
+        return answers
+
+    async def answers(self, verb: str) -> list[Any]:
+        """Return the answers of those that give one, whatever the others do."""
+        answers = await self._asked(verb, ASK_ALL_SECONDS, {})
+        return [answer for answer in answers if not isinstance(answer, ShardRouterError)]
+
+    async def _asked(
+        self, verb: str, timeout_seconds: float, arguments: dict[str, Any]
+    ) -> list[Any]:
         asked = [life.link for life in self.serving()]
         answers = await asyncio.gather(
             *(link.ask(verb, timeout_seconds=timeout_seconds, **arguments) for link in asked),
             return_exceptions=True,
         )
+        heard = []
         for link, answer in zip(asked, answers, strict=True):
             if isinstance(answer, ControlLost):
                 logger.warning("worker_silent name=%r verb=%s", link.name, verb)
-            elif isinstance(answer, BaseException):
+            elif isinstance(answer, BaseException) and not isinstance(answer, ShardRouterError):
                 raise answer
-        return [answer for answer in answers if not isinstance(answer, ControlLost)]
+            else:
+                heard.append(answer)
+        return heard
 
     async def drain(self, seconds: float) -> None:
         """Let the workers finish until the deadline, then end them. Returns when all are gone."""

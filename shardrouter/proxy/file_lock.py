@@ -22,11 +22,15 @@ def lock_file(path: Path) -> int | None:
         except FileNotFoundError:
             is_current = False
         if is_current:
-            # Postgres reads a process id in the lock files of its sockets.
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            sign_lock(descriptor)
             return descriptor
         os.close(descriptor)  # Race: its owner removed the file after we opened it
+
+
+def sign_lock(descriptor: int) -> None:
+    """Write this process's id into a lock it owns: Postgres reads it in those of its sockets."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 def unlock_file(descriptor: int, path: Path) -> None:

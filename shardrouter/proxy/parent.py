@@ -7,13 +7,13 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from shardrouter.control.tasks import spawn
 from shardrouter.errors import ShardRouterError
 from shardrouter.proxy.claim import Claim
 from shardrouter.proxy.crew import Crew
+from shardrouter.proxy.file_lock import sign_lock
 from shardrouter.proxy.listening_sockets import Listeners
 from shardrouter.proxy.parent_answers import ParentAnswers
 from shardrouter.proxy.parent_http import ParentHttp
@@ -52,7 +52,7 @@ class Parent:
         )
         self._reloader = Reloader(plan, self._crew)
         self._broker = QuotaBroker(self._reloader)
-        self._http = ParentHttp(self._crew, self._reloader, lambda: self._ending.is_set())
+        self._http = ParentHttp(plan.settings.proxy.http_listen, self._crew, self._ending.is_set)
         self._answers = ParentAnswers(
             self._crew, self._reloader, self._broker, self.end, self._worker_serves
         )
@@ -93,7 +93,9 @@ class Parent:
         if self._ending.is_set():
             return
         if life.error is not None:
-            logger.error("worker_failed worker=%d pid=%d %s", life.index, life.pid, life.error)
+            logger.error(
+                "worker_failed worker=%d pid=%d reason=%s", life.index, life.pid, life.error.message
+            )
         if self._has_served:
             return
         self._deaths += life.error is None
@@ -111,7 +113,8 @@ class Parent:
         self._http.retired.bury(life.pid)
 
     def _worker_serves(self) -> None:
-        if self._crew.are_all_serving():
+        if self._crew.are_all_serving() and not self._has_served:
+            logger.info("proxy_serves workers=%d", self._crew.size)
             self._has_served = True
             self._served.set()
 
@@ -122,16 +125,20 @@ class Parent:
     async def _start(self) -> None:
         self._crew.start()
         inheritance = self._claim.inheritance
-        if inheritance is not None:
+        if inheritance is None:
+            self._door.open()
+            self._http.start(self._fail)
+        else:
             await self._serve_within(TAKEOVER_SECONDS)
             if self._ending.is_set():
                 return
             self._door.open()
             await asyncio.to_thread(inheritance.say_ready)
+            sign_lock(self._claim.lock)
+            if self._listeners.unix is not None:
+                sign_lock(self._listeners.unix.lock)
             self._claim.inheritance = None
-        else:
-            self._door.open()
-        self._http.start()
+            self._http.start(None)
         for address in self._listeners.addresses():
             logger.info("proxy_listens address=%s workers=%d", address, self._crew.size)
 
@@ -157,7 +164,9 @@ class Parent:
 
     async def _leave(self) -> None:
         # A predecessor that was not told to drain goes on with the same sockets.
-        theirs = self._is_handed_over or self._claim.inheritance is not None
+        theirs = (
+            self._is_handed_over or self._door.is_busy or self._claim.inheritance is not None
+        )
         self._door.close(is_handed_over=theirs)
         seconds = 0.0 if self._failure else self._reloader.settings.proxy.drain_seconds
         draining = spawn(self._crew.drain(seconds), name="drain")
@@ -171,9 +180,6 @@ class Parent:
         await draining
         await self._http.stop()
         self._claim.release(is_handed_over=theirs)
-        with suppress(OSError):
-            if not theirs:
-                self._claim.directory.rmdir()  # only when it is empty, thus ours
         logger.info("proxy_ended")
 
     def _handle_signals(self) -> None:

@@ -1,14 +1,17 @@
 """What the parent answers to its workers."""
 
 import asyncio
+import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from shardrouter.proxy.control_link import error_from_data
 from shardrouter.proxy.crew import Crew
 from shardrouter.proxy.quota_broker import QuotaBroker
 from shardrouter.proxy.reload import Reloader
 from shardrouter.proxy.worker_process import WorkerLife
+
+MOCK_SECRET_BYTES: Final = 32
 
 
 class ParentAnswers:
@@ -27,6 +30,7 @@ class ParentAnswers:
         self._broker = broker
         self._end = end
         self._serves = serves
+        self._mock_secret = secrets.token_bytes(MOCK_SECRET_BYTES)
 
     def connect(self, life: WorkerLife) -> None:
         """Answer that worker from now on."""
@@ -36,6 +40,7 @@ class ParentAnswers:
             return {
                 "index": life.index,
                 "workers": self._crew.size,
+                "mock_secret": self._mock_secret.hex(),
                 "settings_path": str(self._reloader.settings_path),
                 **self._reloader.in_force(),
             }

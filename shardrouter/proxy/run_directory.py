@@ -30,6 +30,11 @@ def run_directory(proxy: ProxySettings) -> Path:
     return path.absolute()
 
 
+def is_of_this_process(directory: Path) -> bool:
+    """True for the default where the system chooses the port: nobody else ever uses it."""
+    return directory.name == _private_name()
+
+
 def lock_path(directory: Path) -> Path:
     return directory / "proxy.lock"
 
@@ -41,5 +46,9 @@ def control_path(directory: Path) -> Path:
 def _default(proxy: ProxySettings) -> Path:
     port = parse_address(proxy.listen, "proxy.listen").port if proxy.listen else DEFAULT_PORT
     # A port the system chooses is known too late to name the directory: no takeover then.
-    name = str(port) if port else f"pid{os.getpid()}"
-    return Path(tempfile.gettempdir()) / f"shardrouter-{os.geteuid()}-{name}"
+    name = f"shardrouter-{os.geteuid()}-{port}" if port else _private_name()
+    return Path(tempfile.gettempdir()) / name
+
+
+def _private_name() -> str:
+    return f"shardrouter-{os.geteuid()}-pid{os.getpid()}"

@@ -63,6 +63,11 @@ class TakeoverDoor:
         self._talks: set[asyncio.Task[None]] = set()
         self._is_busy = False
 
+    @property
+    def is_busy(self) -> bool:
+        """True while somebody has our sockets and does not serve yet."""
+        return self._is_busy
+
     def open(self) -> None:
         """Listen at the path, in place of whoever did before."""
         new = self._path.with_name(f"{self._path.name}.{os.getpid()}")

@@ -77,6 +77,7 @@ async def _ask_for_start(link: ControlLink, fds: Sequence[int]) -> WorkerStart:
         topology=topology_from_text(told["topology"]),
         listeners=tuple(socket.socket(fileno=fd) for fd in fds),
         link=link,
+        mock_secret=bytes.fromhex(told["mock_secret"]),
     )
 
 

@@ -78,6 +78,7 @@ class WorkerSlot:
         self._watcher = watcher
         self._leave_seconds = leave_seconds
         self._is_stopping = asyncio.Event()
+        self._processes: set[WorkerLife] = set()
         self._burials: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -104,9 +105,9 @@ class WorkerSlot:
         self._is_stopping.set()
 
     def kill(self) -> None:
-        """End the process now."""
-        if self.life is not None:
-            _kill(self.life, signal.SIGKILL)
+        """End every process of this slot now."""
+        for life in self._processes:
+            _kill(life)
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -150,6 +151,7 @@ class WorkerSlot:
                 raise
         link = ControlLink(f"worker {self.index} (pid {process.pid})")
         self.life = WorkerLife(self.index, link, process, asyncio.get_running_loop().time())
+        self._processes.add(self.life)
         self._watcher.born(self.life, self.restarts)
         await link.open(ours)
         return self.life
@@ -162,16 +164,17 @@ class WorkerSlot:
             logger.error(
                 "worker_killed worker=%d pid=%d after=%.0fs", life.index, life.pid, seconds
             )
-            _kill(life, signal.SIGKILL)
+            _kill(life)
         code = await ended
+        self._processes.discard(life)
         level = logging.INFO if code == 0 else logging.ERROR
         logger.log(level, "worker_ended worker=%d pid=%d %s", life.index, life.pid, _how(code))
         self._watcher.ended(life)
 
 
-def _kill(life: WorkerLife, number: signal.Signals) -> None:
+def _kill(life: WorkerLife) -> None:
     if life.process.returncode is None:
-        life.process.send_signal(number)
+        life.process.kill()
 
 
 def _how(code: int) -> str:

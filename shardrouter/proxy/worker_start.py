@@ -30,6 +30,8 @@ class WorkerStart:
     """Listening sockets, TCP (of this worker alone) and Unix (shared by all workers)."""
 
     link: ControlLink
+    mock_secret: bytes
+    """Decides the salts of users that do not exist; all workers have the same."""
 
     def announce_ready(self) -> None:
         """Say that clients are accepted and can be served. Until then nothing is asked."""
