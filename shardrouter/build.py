@@ -15,7 +15,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-HOT_MODULES: Final = ("shardrouter.topology.hashing",)
+HOT_MODULES: Final = (
+    "shardrouter.topology.hashing",
+    "shardrouter.sql.plain",
+    "shardrouter.wire.backend_stream",
+    "shardrouter.wire.client_stream",
+    "shardrouter.proxy.relay.tally",
+    "shardrouter.proxy.relay.pair",
+    "shardrouter.proxy.relay.statements",
+)
 
 
 class _SourceOnlyFinder:

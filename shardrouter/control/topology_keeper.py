@@ -78,6 +78,10 @@ class TopologyKeeper:
             return self._topology  # type: ignore[return-value]
         raise self._expired()
 
+    def lease_seconds_left(self) -> float:
+        """Return how long the topology may still be trusted without another answer."""
+        return max(0.0, self._lease_deadline - self._clock())
+
     def request_refresh(self) -> None:
         """Ask for the newest topology soon; do not wait."""
         self._tell_loop(self._wake.set)

@@ -201,7 +201,7 @@ class ControlLink(asyncio.Protocol):
             self._cut_off("nothing read for too long")
 
     def _cut_off(self, what: str) -> None:
-        logger.error("control_link_cut name=%s reason=%r", self.name, what)
+        logger.error("control_link_cut name=%s reason=%s", self.name, what)
         assert self._transport is not None
         self._received.clear()
         self._transport.abort()

@@ -81,22 +81,25 @@ class Crew:
         heard = []
         for link, answer in zip(asked, answers, strict=True):
             if isinstance(answer, ControlLost):
-                logger.warning("worker_silent name=%r verb=%s", link.name, verb)
+                logger.warning("worker_silent name=%s verb=%s", link.name, verb)
             elif isinstance(answer, BaseException) and not isinstance(answer, ShardRouterError):
                 raise answer
             else:
                 heard.append(answer)
         return heard
 
-    async def drain(self, seconds: float) -> None:
-        """Let the workers finish until the deadline, then end them. Returns when all are gone."""
+    async def drain(self, seconds: float, *, keeps_idle: bool = False) -> None:
+        """Let the workers finish until the deadline, then end them. Returns when all are gone.
+
+        ``keeps_idle`` leaves it to idle clients to go before the deadline: none is disturbed.
+        """
         for slot in self._slots:
             slot.stop()
             life = slot.life
             if life is None:
                 continue
             if life.is_ready:
-                life.link.tell("drain", deadline_seconds=seconds)
+                life.link.tell("drain", deadline_seconds=seconds, keeps_idle=keeps_idle)
             else:
                 slot.kill()  # it has no clients
         done = spawn(self.wait_all_gone(), name="workers leave")

@@ -119,7 +119,7 @@ def _open_tcp(listen: str, workers: int, handed: list[socket.socket]) -> list[li
         assert problem is not None
         raise _cannot_listen(where, problem) from problem
     if problem is not None:
-        logger.warning("listen_skipped where=%r reason=%s", where, problem)
+        logger.warning("listen_skipped where=%s reason=%s", where, problem)
     return groups
 
 

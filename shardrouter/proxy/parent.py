@@ -164,12 +164,10 @@ class Parent:
 
     async def _leave(self) -> None:
         # A predecessor that was not told to drain goes on with the same sockets.
-        theirs = (
-            self._is_handed_over or self._door.is_busy or self._claim.inheritance is not None
-        )
+        theirs = self._is_handed_over or self._door.is_busy or self._claim.inheritance is not None
         self._door.close(is_handed_over=theirs)
         seconds = 0.0 if self._failure else self._reloader.settings.proxy.drain_seconds
-        draining = spawn(self._crew.drain(seconds), name="drain")
+        draining = spawn(self._crew.drain(seconds, keeps_idle=self._is_handed_over), name="drain")
         # Closed at once: new clients shall be refused, not wait in a queue that nobody serves.
         self._listeners.close(is_handed_over=theirs)
         hurry = spawn(self._in_a_hurry.wait(), name="hurry")

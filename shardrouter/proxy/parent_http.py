@@ -61,5 +61,5 @@ class ParentHttp:
                 if on_refusal is not None:
                     on_refusal(error)
                     return
-                logger.error("http_refused %s", error.message)
+                logger.error("http_refused reason=%s", error.message)
             await asyncio.sleep(AGAIN_SECONDS)

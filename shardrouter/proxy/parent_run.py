@@ -11,6 +11,7 @@ from typing import Final
 from shardrouter.errors import SettingsError, ShardRouterError
 from shardrouter.proxy.claim import Claim, claim_directory
 from shardrouter.proxy.listening_sockets import Listeners, open_listeners
+from shardrouter.proxy.log import set_up_logging
 from shardrouter.proxy.parent import Parent
 from shardrouter.proxy.parent_plan import ParentPlan
 from shardrouter.proxy.run_directory import run_directory
@@ -26,9 +27,7 @@ def run_proxy(make_plan: Callable[[], ParentPlan]) -> int:
     """Run a proxy until it ends, and return the exit code. An error is one line and a hint."""
     try:
         plan = make_plan()
-        logging.basicConfig(
-            level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-        )
+        set_up_logging(plan.settings.proxy.log_format)
         claim = claim_directory(run_directory(plan.settings.proxy))
         listeners = _open_listeners(plan, claim)
         return asyncio.run(_run(plan, claim, listeners))

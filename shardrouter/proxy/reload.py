@@ -1,7 +1,6 @@
 """Read settings, topology file, certificates and users again, in all workers or in none."""
 
 import asyncio
-import json
 import logging
 from typing import Any
 
@@ -63,12 +62,12 @@ class Reloader:
         try:
             done = await self.reload()
         except ShardRouterError as error:
-            logger.error("settings_kept reason=%s", json.dumps(str(error)))
+            logger.error("settings_kept reason=%s", error.message)
             return
         for change in done["changed"]:
             when = "after_restart" if change["key"] in done["restart"] else "now"
             logger.info(
-                "setting_changed key=%s effect=%s before=%r after=%r",
+                "setting_changed key=%s effect=%s before=%s after=%s",
                 change["key"],
                 when,
                 change["before"],

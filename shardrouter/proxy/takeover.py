@@ -118,7 +118,7 @@ class TakeoverDoor:
             try:
                 await self._hand_over(caller)
             except (OSError, ValueError, TimeoutError) as error:
-                logger.error("takeover_failed reason=%r", error)
+                logger.error("takeover_failed reason=%s", error)
             finally:
                 self._is_busy = False
 

@@ -21,6 +21,7 @@ import uvloop
 from shardrouter.control.tasks import spawn
 from shardrouter.errors import ShardRouterError
 from shardrouter.proxy.control_link import ControlLink, error_to_data
+from shardrouter.proxy.log import set_up_logging
 from shardrouter.proxy.worker_start import WorkerStart, settings_from_data, topology_from_text
 
 logger = logging.getLogger(__name__)
@@ -52,9 +53,7 @@ async def _run(work: Work, given: argparse.Namespace) -> int:
     fds = [int(number) for number in given.listen_fds.split(",") if number]
     try:
         start = await _ask_for_start(link, fds)
-        logging.basicConfig(
-            level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-        )
+        set_up_logging(start.settings.proxy.log_format)
         with _Ending(start).watched():
             await work(start)
         return 0

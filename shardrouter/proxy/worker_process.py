@@ -168,7 +168,7 @@ class WorkerSlot:
         code = await ended
         self._processes.discard(life)
         level = logging.INFO if code == 0 else logging.ERROR
-        logger.log(level, "worker_ended worker=%d pid=%d %s", life.index, life.pid, _how(code))
+        logger.log(level, "worker_ended worker=%d pid=%d how=%s", life.index, life.pid, _how(code))
         self._watcher.ended(life)
 
 
@@ -179,8 +179,8 @@ def _kill(life: WorkerLife) -> None:
 
 def _how(code: int) -> str:
     if code >= 0:
-        return f"exit_code={code}"
+        return f"exit_code_{code}"
     try:
-        return f"signal={signal.Signals(-code).name}"
+        return signal.Signals(-code).name
     except ValueError:
-        return f"signal={-code}"
+        return f"signal_{-code}"

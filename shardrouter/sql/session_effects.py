@@ -72,6 +72,7 @@ _HEADS: Final = {
 }
 
 _TEMPORARY: Final = frozenset((b"temp", b"temporary"))
+_CREATE_MODIFIERS: Final = (b"or", b"replace", b"global", b"local", *_TEMPORARY, b"unlogged")
 _TEMPORARY_TABLE: Final = "temporary table"
 _CODE_STARTS: Final = frozenset((b"", b"begin", b"then", b"else", b"loop"))
 """Words before a statement of PL/pgSQL; none is a semicolon or label."""
@@ -210,7 +211,7 @@ def _updates_settings(reader: TokenReader) -> bool:
 def _set_config(reader: TokenReader, bracket: int, found: _Found) -> Effect:
     """Note the setting's name; it is known when the first argument is a literal and no more."""
     name = reader.string_at(bracket + 1)
-    if name is None or reader.written(bracket + 2) != b",":
+    if name is None or not name.isascii() or reader.written(bracket + 2) != b",":
         return Effect.UNKNOWN_SETTING
     name = name.lower()
     if name.startswith(OWN_PREFIX):
@@ -237,14 +238,13 @@ def _into(reader: TokenReader, found: _Found) -> Effect:
 def _read_create(reader: TokenReader, found: _Found, flags: Effect) -> None:
     """Read CREATE: it may make something temporary, and CREATE TABLE AS may run EXECUTE."""
     flags |= Effect.MAY_PIN
-    words = [reader.word_at(at) for at in range(len(reader.tokens))]
-    makes_temporary = not _TEMPORARY.isdisjoint(words[reader.at + 1 : reader.at + 5])
-    is_kept = words[-3:] != [b"on", b"commit", b"drop"] and b"drop" not in words
-    if (makes_temporary and is_kept) or any(
-        _is_temporary_schema(reader, at) for at in range(len(words))
-    ):
+    reader.at += 1
+    is_temporary = any(_is_temporary_schema(reader, at) for at in range(len(reader.tokens)))
+    while modifier := reader.take_any(*_CREATE_MODIFIERS):
+        is_temporary |= modifier in _TEMPORARY
+    if is_temporary and not _drops_on_commit(reader):
         found.pin(flags, _TEMPORARY_TABLE)
-    if b"table" in words[reader.at : reader.at + 5]:
+    if reader.word() == b"table":
         while not reader.has_ended() and reader.word() != b"as":
             if not reader.take_brackets():
                 reader.at += 1
@@ -252,6 +252,12 @@ def _read_create(reader: TokenReader, found: _Found, flags: Effect) -> None:
             found.add(read_execute(reader), flags)
             return
     found.add(_statement(reader), flags)
+
+
+def _drops_on_commit(reader: TokenReader) -> bool:
+    places = range(reader.at, len(reader.tokens) - 2)
+    wanted = (b"on", b"commit", b"drop")
+    return any(tuple(reader.word_at(at + n) for n in range(3)) == wanted for at in places)
 
 
 def _is_temporary_schema(reader: TokenReader, at: int) -> bool:

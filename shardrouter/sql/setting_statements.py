@@ -102,10 +102,8 @@ def read_setting_name(reader: TokenReader) -> str | None:
         if reader.sign() != b".":
             break
         reader.at += 1
-    try:
-        return b".".join(parts).lower().decode()
-    except UnicodeDecodeError:
-        return None
+    name = b".".join(parts).lower()
+    return name.decode() if name.isascii() else None  # others cannot be asked for by name
 
 
 def _take_scope(reader: TokenReader) -> bool:

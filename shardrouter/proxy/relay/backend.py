@@ -2,17 +2,19 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from shardrouter.errors import BackendLost
+from shardrouter.errors import BackendError, BackendLost
+from shardrouter.proxy.backend_login import send_cancel
+from shardrouter.proxy.log_events import log_slow_query
 from shardrouter.proxy.relay.pair import BackendRelay
 from shardrouter.proxy.relay.state import Reported, States
-from shardrouter.sql import DISCARD_SQL, inspection_sql, read_inspection
-from shardrouter.wire import Owed, Seen, messages
-from shardrouter.wire.codes import FOR_US
+from shardrouter.sql.session_inspection import DISCARD_SQL, inspection_sql, read_inspection
+from shardrouter.wire import messages
+from shardrouter.wire.codes import FOR_US, Owed, Seen
 from shardrouter.wire.messages import read_error_fields
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class Backend:
         self.is_primary = reported.values.get("in_hot_standby", "off") == "off"
         self.relay = BackendRelay(self, pool, transport, pool.tally, self.is_primary)
         self.relay.params = reported
-        self.relay.settings = plane.base_state(pool.key.user)
+        self.relay.settings = plane.nothing_set
         self.reserved_for: Session | None = None
         self.cancels = 0
         self.state = "idle"
@@ -70,6 +72,7 @@ class Backend:
         self._last_words: dict[str, str] | None = None
         self._then: Callable[[], None] | None = None
         self._names: set[str] = set()
+        self.forgets_statements = False
 
     # Our own questions
 
@@ -207,9 +210,9 @@ class Backend:
         """Ask the server what the client left in its session."""
         self._names |= session.custom_names
         self.relay.suspicion = 0
-        if self.relay.forgets_statements:
-            self.relay.forgets_statements = False
-            self.ask("DEALLOCATE ALL", lambda answer: None)
+        if self.forgets_statements:
+            self.forgets_statements = False
+            self.ask("DEALLOCATE ALL", unused)
         self.ask(inspection_sql(self._names), lambda answer: self._inspected(session, answer))
 
     def _inspected(self, session: "Session", answer: OwnAnswer) -> None:
@@ -223,7 +226,44 @@ class Backend:
             self.relay.is_doubtful = True
             session.pin("unknown state")
             return
-        session.learn(self, read_inspection(answer.rows))
+        session.learn(self, read_inspection(answer.rows, self.pool.key.user))
+
+    # Cancelling
+
+    def cancel(self) -> None:
+        """Cancel what the client runs. Until the server has heard it, nobody else gets this."""
+        self.cancels += 1
+        self.relay.is_held = True
+        self.plane.spawn(self._cancel(), name=f"cancel {self.pid}")
+
+    async def _cancel(self) -> None:
+        settings = self.pool.settings
+        try:
+            await send_cancel(
+                self.pool.key.dsn, self.pid, self.key, settings.connect_timeout_seconds
+            )
+        except BackendError as error:
+            logger.warning("cancel_failed node=%s reason=%r", self.pool.key.node, error.message)
+            self.relay.is_doubtful = True  # it may still arrive
+        finally:
+            self.cancels -= 1
+            if not self.cancels and self.state != "closing" and not self.relay.stream.owed():
+                # The signal was sent before that connection ended: this round trip takes it.
+                self.ask("", unused)
+
+    def slow_query(self, seconds: float) -> None:
+        """A statement took longer than the log wants to let pass."""
+        client = self.relay.client
+        if client is not None:
+            log_slow_query(
+                client.text,
+                seconds=seconds,
+                client=client.session.number,
+                user=self.pool.key.user,
+                database=self.pool.key.database,
+                shard=self.pool.shard.id,
+                node=self.pool.key.node,
+            )
 
     # Cleaning
 
@@ -238,7 +278,7 @@ class Backend:
             self.linger()
             return
         if stream.status != _IDLE:
-            self.ask("ROLLBACK", lambda answer: None)
+            self.ask("ROLLBACK", unused)
         self.ask(DISCARD_SQL, self._cleaned)
         self.state = "cleaning"
         self.when_quiet(self.give_back)
@@ -249,7 +289,7 @@ class Backend:
         relay.unnamed = None
         relay.suspicion = 0
         self._names.clear()
-        relay.settings = self.plane.base_state(self.pool.key.user)
+        relay.settings = self.plane.nothing_set
         if answer.error is not None:
             relay.is_doubtful = True
 
@@ -341,5 +381,5 @@ def read_row(body: bytes) -> tuple[str | None, ...]:
     return tuple(columns)
 
 
-def unused(rows: Sequence[object]) -> None:
+def unused(answer: OwnAnswer) -> None:
     """Take an answer that tells nothing."""

@@ -38,6 +38,8 @@ class Choice:
         self.reads_only = False
         self.is_any_shard_right = False
         self.problem: ShardRouterError | None = None
+        self.last_pool: NodePool | None = None
+        self._shard_id: ShardId | None = None
         self._wrote: dict[ShardId, float] = {}
         self._pool: NodePool | None = None
         self._version = 0
@@ -60,6 +62,11 @@ class Choice:
             self._forget_wait()
             session.refuse(error)
             return None
+
+    def may_choose(self) -> bool:
+        """True when it is known on which shard the session works."""
+        topology = self.session.plane.fleet.topology
+        return self.shard is not None or self.slot is not None or len(topology.shards) == 1
 
     def changed(self) -> None:
         """The session's wishes changed: choose anew."""
@@ -158,11 +165,10 @@ class Choice:
         if session.secret is not None:
             pool.secret = session.secret
         self._shard_id = shard.id
+        self.last_pool = pool
         return pool
 
     # Freshness
-
-    _shard_id: ShardId | None = None
 
     def _save_commit(self) -> None:
         """Note on which shard the session was at work on a primary last, and until when."""

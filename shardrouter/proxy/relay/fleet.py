@@ -5,8 +5,8 @@ as long as it stands.
 """
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from shardrouter.control import Monitor
 from shardrouter.errors import NoPrimary, ShardRouterError
@@ -17,8 +17,6 @@ from shardrouter.routing import writable_node
 from shardrouter.topology import Node, NodeId, Role, Shard, ShardId, Topology
 
 logger = logging.getLogger(__name__)
-
-SOON_SECONDS: Final = 0.02  # how late a change of the view may be noticed without a sample
 
 
 class TopologySource(Protocol):
@@ -36,7 +34,7 @@ class Fleet:
         self,
         source: TopologySource,
         monitor: Monitor,
-        open_pool: Callable[[PoolKey, Shard, Node, Tally], NodePool],
+        open_pool: Callable[[PoolKey, Shard, Node, Tally, bool], NodePool],
     ) -> None:
         self.source = source
         self.monitor = monitor
@@ -71,14 +69,17 @@ class Fleet:
         key = PoolKey(node.id, node.dsn, user, database, startup)
         found = self.pools.get(key)
         if found is None:
-            found = self._open_pool(key, shard, node, self.tally(shard.id, self.role_of(node)))
+            role = self.role_of(shard, node)
+            is_for_writes = role is Role.PRIMARY
+            found = self._open_pool(key, shard, node, self.tally(shard.id, role), is_for_writes)
             self.pools[key] = found
         return found
 
-    def role_of(self, node: Node) -> Role:
+    def role_of(self, shard: Shard, node: Node) -> Role:
         """Return the role the node has now, as far as it is known."""
-        is_primary = any(found is node for found in self._primaries.values())
-        return Role.PRIMARY if is_primary or node.role is Role.PRIMARY else Role.REPLICA
+        primary = self._primaries.get(shard.id)
+        is_primary = isinstance(primary, Node) and primary.id == node.id
+        return Role.PRIMARY if is_primary else Role.REPLICA
 
     def tally(self, shard: ShardId, role: Role) -> Tally:
         """Return the counters of a shard in a role."""
@@ -94,10 +95,6 @@ class Fleet:
     def suspect(self, node: NodeId) -> None:
         """Somebody saw what does not fit the node's role: look at it now."""
         self.monitor.request_sample(node)
-
-    def idle_pools(self) -> Iterator[NodePool]:
-        """Yield the pools that nobody uses and nobody waits for."""
-        return (pool for pool in self.pools.values() if pool.is_unused())
 
     def _look(self) -> None:
         """Find the primaries anew; tell those who wait for a change."""
@@ -125,8 +122,20 @@ class Fleet:
                 logger.info("primary shard=%s node=%s epoch=%d", shard_id, name, topology.epoch)
         is_new = topology is not self._topology
         self._topology, self._primaries = topology, primaries
+        self._follow_roles(topology)
         if is_new:
             self._retire(topology)
+
+    def _follow_roles(self, topology: Topology) -> None:
+        """Pools of promoted and demoted nodes count for their new role."""
+        for pool in self.pools.values():
+            try:
+                shard = topology.shard(pool.shard.id)
+            except ShardRouterError:
+                continue
+            role = self.role_of(shard, pool.node)
+            if (role is Role.PRIMARY) != pool.is_for_writes:
+                pool.change_role(role is Role.PRIMARY, self.tally(shard.id, role))
 
     def _retire(self, topology: Topology) -> None:
         """Close the pools of nodes that left, or moved to another address."""

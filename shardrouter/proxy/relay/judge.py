@@ -10,12 +10,13 @@ from shardrouter.errors import ShardRouterError, StatementRefused
 from shardrouter.proxy.relay.definition import Definition
 from shardrouter.proxy.relay.own_settings import OwnSettings
 from shardrouter.proxy.relay.own_statements import answer_own_setting, own_select
-from shardrouter.proxy.relay.pair import DROPPED, FORWARD, WAIT
+from shardrouter.proxy.relay.pair import DROPPED, FORWARD
 from shardrouter.proxy.relay.sql_statements import SqlStatements
-from shardrouter.sql import Effect, Effects, effects_of
+from shardrouter.sql import Effect, Effects
 from shardrouter.sql.effects import Begin, OwnSetting, ResetAll
 from shardrouter.sql.plain import is_plain
-from shardrouter.wire import Owed, messages
+from shardrouter.wire import messages
+from shardrouter.wire.codes import Owed
 
 if TYPE_CHECKING:
     from shardrouter.proxy.relay.session import Session
@@ -243,11 +244,3 @@ def _literal(text: str) -> str:
     """Return a literal that reads the same whatever standard_conforming_strings says."""
     quoted = text.replace("\\", "\\\\").replace("'", "''").replace("\0", "")
     return f"E'{quoted}'"
-
-
-def effects_for(text: bytes) -> Effects:
-    """Return what a text may leave."""
-    return effects_of(text)
-
-
-__all__ = ["FORWARD", "WAIT", "Judge", "effects_for", "raising"]

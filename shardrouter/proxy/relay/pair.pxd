@@ -22,7 +22,11 @@ cdef class ClientRelay:
     cdef public bint is_write_paused
     cdef public bint is_dropping
     cdef public bint is_refusing
+    cdef public double answered_at
     cdef public double wrote_at
+    cdef public long long queries
+    cdef public long long bytes_in
+    cdef public long long bytes_out
     cdef public double started
     cdef public bytes text
     cdef public Py_ssize_t span

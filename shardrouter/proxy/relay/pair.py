@@ -60,7 +60,11 @@ class ClientRelay:
         self.is_refusing = False
         self.text = b""
         self.started = 0.0
+        self.answered_at = 0.0
         self.wrote_at = 0.0
+        self.queries = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
         self.span = -1
         self.pieces = []
 
@@ -152,6 +156,7 @@ class ClientRelay:
         backend = self.backend
         if backend is None:
             return
+        self.bytes_in += len(data)
         backend.tally.bytes_in += len(data)
         backend.transport.write(data)
         if backend.is_release_due and not self.stream.left:
@@ -313,11 +318,14 @@ class BackendRelay:
             out = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if out:
             self.tally.bytes_out += len(out)
+            client.bytes_out += len(out)
             client.transport.write(out)
         if stream.ready_count:
             self.tally.queries += stream.ready_count
+            client.queries += stream.ready_count
             if flags & _SEEN_QUIET:
-                seconds = monotonic() - client.started
+                client.answered_at = monotonic()
+                seconds = client.answered_at - client.started
                 self.tally.observe(seconds, stream.status == _IDLE)
                 if seconds > self.slow_seconds:
                     self.keeper.slow_query(seconds)
@@ -353,7 +361,7 @@ class BackendRelay:
         if client.stream.left:
             self.is_release_due = True  # the rest of a message that the server ignores
             return
-        self.idle_since = monotonic()
+        self.idle_since = client.answered_at
         if self.is_primary:
             client.wrote_at = self.idle_since
         self.detach()

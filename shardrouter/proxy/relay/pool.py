@@ -22,6 +22,7 @@ FIRST_PAUSE_SECONDS: Final = 0.1  # after a node refused; doubles
 LONGEST_PAUSE_SECONDS: Final = 5.0
 MOST_OPENING: Final = 16  # of one pool at once
 LIFETIME_SPREAD: Final = 0.1
+FORGOTTEN_AFTER_SECONDS: Final = 60.0
 BUSY_STATES: Final = frozenset({"57P03", "53300"})
 """What a node says that starts, or has no connection left: others may be quicker next time."""
 
@@ -46,6 +47,8 @@ class Waiter(Protocol):
 
     def fail(self, error: ShardRouterError) -> None: ...
 
+    def choose_again(self) -> None: ...
+
 
 Quota = Callable[[str, str, str], Awaitable[bool]]
 Open = Callable[["NodePool"], Awaitable[Backend]]
@@ -60,6 +63,7 @@ class NodePool:
         shard: Shard,
         node: Node,
         tally: Tally,
+        is_for_writes: bool,
         settings: ProxyPoolSettings,
         open_backend: Open,
         want: Callable[["NodePool"], Awaitable[bool]],
@@ -84,7 +88,9 @@ class NodePool:
         self._open = open_backend
         self._want = want
         self._freed = freed
-        self._is_denied = False
+        self.is_denied = False
+        self.is_for_writes = is_for_writes
+        self.used_at = monotonic()
         self.configure(settings)
 
     def configure(self, settings: ProxyPoolSettings) -> None:
@@ -103,6 +109,10 @@ class NodePool:
     def is_unused(self) -> bool:
         return not (self.backends or self.waiters or self.opening)
 
+    def is_stale(self, now: float) -> bool:
+        """True when nobody has used it for long: it can be forgotten."""
+        return now - self.used_at > FORGOTTEN_AFTER_SECONDS
+
     # Taking and giving back
 
     def wait(self, waiter: Waiter) -> None:
@@ -115,6 +125,7 @@ class NodePool:
                 hint="raise proxy_pool.size, or proxy_pool.max_waiters",
             )
         waiter.waits_for = self
+        self.used_at = monotonic()
         waiter.waits_since = monotonic()
         self.waiters.append(waiter)
         self.grow()
@@ -179,7 +190,7 @@ class NodePool:
 
     def grow(self) -> None:
         """Open as many backends as there are waiters without one in sight."""
-        if self.is_retired or self._is_denied or monotonic() < self.back_off_until:
+        if self.is_retired or self.is_denied or monotonic() < self.back_off_until:
             return
         for _ in range(min(len(self.waiters), MOST_OPENING) - self.opening):
             self.opening += 1
@@ -188,7 +199,7 @@ class NodePool:
     async def _grow_one(self) -> None:
         try:
             if not await self._want(self):
-                self._is_denied = True  # ``granted`` comes when there is room
+                self.is_denied = True  # ``granted`` comes when there is room
                 return
             await self._open_one()
         finally:
@@ -197,7 +208,7 @@ class NodePool:
 
     def granted(self) -> None:
         """The parent has counted one more backend for us."""
-        self._is_denied = False
+        self.is_denied = False
         if self.is_retired or not self.waiters:
             self._freed(self)
             return
@@ -230,7 +241,7 @@ class NodePool:
         self.back_off_until = monotonic() + self._pause
         self._pause = min(LONGEST_PAUSE_SECONDS, self._pause * 2)
         is_final = isinstance(error, BackendRefused) and error.sqlstate not in BUSY_STATES
-        if not is_final and (self.backends or self.node is not None):
+        if not is_final:
             self.last_error = error
             self.on_trouble(error)
             return
@@ -271,6 +282,16 @@ class NodePool:
         if self.waiters:
             self.grow()
 
+    def change_role(self, is_for_writes: bool, tally: Tally) -> None:
+        """The node was promoted or demoted: what is open knows the old role."""
+        self.is_for_writes = is_for_writes
+        self.tally = tally
+        self.back_off_until = 0.0
+        for relay in list(self.idle):
+            relay.keeper.close("the node changed its role")
+        for backend in self.backends:
+            backend.dies_at = 0.0
+
     def retire(self) -> None:
         """The node left: close what is idle, and the rest when it comes free."""
         self.is_retired = self.is_shrinking = True
@@ -280,7 +301,7 @@ class NodePool:
         for waiter in waiters:
             if waiter.waits_for is self:
                 waiter.waits_for = None
-                waiter.choose_again()  # type: ignore[attr-defined]
+                waiter.choose_again()
 
 
 def lifetime(settings: ProxyPoolSettings, rng: random.Random) -> float:

@@ -20,7 +20,7 @@ from shardrouter.proxy.relay.judge import Judge
 from shardrouter.proxy.relay.pair import CLOSED, DROPPED, FORWARD, WAIT, ClientRelay
 from shardrouter.proxy.relay.state import NO_ROLE, Reported
 from shardrouter.proxy.relay.statements import Statements
-from shardrouter.sql import Residue, sync_sql
+from shardrouter.sql.session_inspection import Residue, sync_sql
 from shardrouter.wire import messages
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Session:
         self.relay.statements = Statements(
             self.relay, self, plane.definitions, plane.settings.proxy_pool.prepared_statements
         )
-        self.relay.settings = plane.states.state(startup, NO_ROLE, user)
+        self.relay.settings = plane.states.state(startup, NO_ROLE, "")
         self.relay.params = plane.nothing_reported
         self.mode = plane.settings.proxy_pool.mode
         self.choice = Choice(self)
@@ -126,11 +126,11 @@ class Session:
     def attach(self, backend: "Backend") -> None:
         """Take a backend that is free, after it was given this session's settings."""
         relay = backend.relay
-        sql = self.prelude
-        self.prelude = ""
+        sql, self.prelude = self.prelude, ""
         is_doubted = monotonic() - relay.idle_since > backend.pool.check_after
         if relay.settings is not self.relay.settings:
-            sql += sync_sql(_residue(relay.settings), _residue(self.relay.settings))
+            sync = sync_sql(_residue(relay.settings), _residue(self.relay.settings))
+            sql = f"{sync}; {sql}" if sync and sql else sync or sql
             backend.replays += 1
         if not sql and not is_doubted:
             self._attached(backend)
@@ -146,18 +146,25 @@ class Session:
         if problems:
             backend.relay.is_doubtful = True
             backend.give_back()
-            self.end_with(
-                StatementRefused(
-                    f"the settings of this session could not be put on a backend:"
-                    f" {problems[0].get('M')}",
-                    sqlstate=problems[0].get("C", "XX000"),
-                    node=backend.pool.key.node,
-                    hint="connect again",
-                )
-            )
+            self._refuse_settings(problems[0], backend)
             return
         backend.relay.settings = self.relay.settings
         self._attached(backend)
+
+    def _refuse_settings(self, problem: dict[str, str], backend: "Backend") -> None:
+        code = problem.get("C", "XX000")
+        if self._first is not None:  # the server's own words about what the client asked for
+            text = problem.get("M", "the settings of the login are not valid")
+            self.fail(StatementRefused(text, sqlstate=code))
+            return
+        self.end_with(
+            StatementRefused(
+                f"the settings of this session could not be put on a backend: {problem.get('M')}",
+                sqlstate=code,
+                node=backend.pool.key.node,
+                hint="connect again",
+            )
+        )
 
     def _attached(self, backend: "Backend") -> None:
         if self.is_over:
@@ -335,6 +342,7 @@ class Session:
 
     def backend_is_quiet(self) -> None:
         """What waited for the last answer can be taken now."""
+        self.judge.sql.settled()
         if self.relay.is_waiting:
             self.go_on()
 
@@ -378,6 +386,22 @@ class Session:
         self.lasting_pins.add(reason)
         self._keep()
 
+    def reset_settings(self) -> None:
+        """Return to the settings of the login; no backend is attached."""
+        self.relay.settings = self.plane.states.state(self.startup, NO_ROLE, "")
+        self.custom_names.clear()
+
+    def check_idle_transaction(self, now: float, limit_seconds: float) -> None:
+        """End a client that leaves its transaction idle for too long."""
+        if now - max(self.relay.started, self.relay.answered_at) > limit_seconds:
+            self.end_with(
+                StatementRefused(
+                    "terminating connection due to idle-in-transaction timeout",
+                    sqlstate="25P03",
+                    hint="raise proxy_pool.transaction_idle_seconds, or end transactions sooner",
+                )
+            )
+
     def unpin_all(self) -> None:
         """Everything was discarded."""
         self.lasting_pins.clear()
@@ -401,6 +425,21 @@ class Session:
             self.close()
         else:
             self.end_with(error)
+
+    def state(self) -> str:
+        """Return what the client does, as SHOW CLIENTS tells it."""
+        backend = self.relay.backend
+        if self.relay.is_waiting and backend is None:
+            return "waiting"
+        if backend is None:
+            return "idle"
+        if backend.stream.owed():
+            return "active"
+        return "idle" if backend.stream.status == _IDLE else "in transaction"
+
+    def is_at_rest(self) -> bool:
+        """True between transactions, with nothing half sent."""
+        return self.state() == "idle" and not self.relay.stream.rest()
 
     # Ending
 

@@ -12,7 +12,8 @@ from shardrouter.proxy.relay.definition import Definition
 from shardrouter.proxy.relay.pair import DROPPED, FORWARD, WAIT
 from shardrouter.sql import Effect, Effects
 from shardrouter.sql.effects import Deallocate, Discard, DiscardKind, Execute, Prepare
-from shardrouter.wire import Owed, messages
+from shardrouter.wire import messages
+from shardrouter.wire.codes import Owed
 
 if TYPE_CHECKING:
     from shardrouter.proxy.relay.judge import Judge
@@ -45,6 +46,10 @@ class SqlStatements:
         if effects.flags & Effect.STATEMENTS:
             self._forget_on_backend()
         return FORWARD
+
+    def settled(self) -> None:
+        """All that was asked is answered: what was prepared is."""
+        self._pending = None
 
     def statement_failed(self) -> None:
         """A statement of the client failed: it may have been the PREPARE."""
@@ -81,6 +86,7 @@ class SqlStatements:
             return self._judge.answer(messages.command_complete("PREPARE"))
         relay.backend.prepared[definition] = True
         self._put_query(sql_prepare(definition))
+        relay.backend.is_held = True  # ``settled`` comes when the answer is there
         return DROPPED
 
     def _definition(self, statement: Prepare) -> Definition:

@@ -37,7 +37,7 @@ cdef class Statements:
     cdef _make_room(self, BackendRelay backend)
     @cython.locals(relay=ClientRelay, stream=ClientStream, data=bytes, portal_end=Py_ssize_t,
                    name_end=Py_ssize_t, name=bytes, backend=BackendRelay,
-                   length=unsigned int)
+                   length=Py_ssize_t)
     cdef int _bind(self) except -1
     @cython.locals(backend=BackendRelay)
     cdef int _bind_unnamed(self) except -1
