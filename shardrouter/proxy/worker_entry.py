@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 Work = Callable[[WorkerStart], Coroutine[Any, Any, None]]
 
+START_SECONDS: Final = 30.0  # the parent may be starting many workers on few processors
 GRACE_SECONDS: Final = 2.0  # beyond proxy.drain_seconds: for goodbyes, then the process just ends
 
 
@@ -67,7 +68,7 @@ async def _run(work: Work, given: argparse.Namespace) -> int:
 
 
 async def _ask_for_start(link: ControlLink, fds: Sequence[int]) -> WorkerStart:
-    told = await link.ask("start")
+    told = await link.ask("start", timeout_seconds=START_SECONDS)
     return WorkerStart(
         index=int(told["index"]),
         workers=int(told["workers"]),

@@ -70,7 +70,7 @@ class EchoWorker:
         except ShardRouterError as error:
             return f"{type(error).__name__}: {error.message}"
 
-    async def drain(self, deadline_seconds: float) -> None:
+    async def drain(self, deadline_seconds: float, keeps_idle: bool = False) -> None:
         for server in self.servers:
             server.close()
         self.servers = []

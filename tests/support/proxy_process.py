@@ -22,6 +22,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "run_directory": "run",
     "topology_file": "fleet.toml",
 }
+START_SECONDS: Final = 30.0  # three processes that import much, on processors that are busy
 FLEET: Final = '[[shards]]\nid = "s0"\nprimary = "host=db0"\n'
 
 
@@ -43,7 +44,11 @@ class ProxyProcess:
 
     def wait_for(self, text: str) -> None:
         """Wait for a line of the log."""
-        eventually(lambda: re.search(text, self.log) or self._fail_when_ended(text))
+
+        def found() -> bool:
+            return bool(re.search(text, self.log)) or self._fail_when_ended(text)
+
+        eventually(found, deadline_seconds=START_SECONDS)
 
     def _fail_when_ended(self, text: str) -> bool:
         if self.process.poll() is not None and not re.search(text, self.log):
@@ -61,7 +66,7 @@ class ProxyProcess:
 
     def ended(self) -> int:
         """Wait for the end and return the exit code."""
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=START_SECONDS)
 
     def worker_pids(self) -> list[int]:
         """Return the worker processes that live."""

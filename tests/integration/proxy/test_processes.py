@@ -49,7 +49,7 @@ def test_a_killed_worker_is_replaced_and_the_other_is_not_disturbed(folder: Prox
     assert dead not in pids
     assert other in pids
     assert len(pids) == 2
-    assert f"pid={dead} signal=SIGKILL" in proxy.log
+    assert f"pid={dead} how=SIGKILL" in proxy.log
     rows = ast.literal_eval(its_neighbour.ask("parent workers"))
     assert sorted(row["restarts"] for row in rows) == [0, 1]
     assert {row["state"] for row in rows} == {"serving"}
@@ -66,7 +66,7 @@ def test_a_worker_that_talks_nonsense_is_replaced(folder: ProxyFolder) -> None:
     after = eventually(lambda: [pid for pid in proxy.worker_pids() if pid != before])
     assert folder.client(proxy.port).pid() in after
     client.close()
-    proxy.wait_for(f"pid={before} exit_code=0")
+    proxy.wait_for(f"pid={before} how=exit_code_0")
 
 
 def test_what_a_dead_worker_held_is_granted_to_others(folder: ProxyFolder) -> None:
