@@ -25,6 +25,7 @@ EDGE_SECONDS: Final = 0.15
 
 SAMPLE_SECONDS: Final = 0.02
 OVERTIME_SECONDS: Final = 60.0
+WARM_TRANSACTIONS: Final = 20  # of each client
 MICROSECONDS: Final = 1e6
 PERCENTILE: Final = 0.99
 _LATENCY_FIELD: Final = 2  # of a line of the log: client, transaction, time in us, ...
@@ -90,9 +91,9 @@ def run_pgbench(program: Path, door: Door, load: Load) -> Outcome:
     """Run it once. Raises WrongAnswer when a transaction failed or a process ended."""
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "log"
-        told, samples, ended = _run(_command(program, door, load, log), door, load)
+        told, samples, ended = _run(_command(program, door, load, *_timed(load, log)), door, load)
         latencies = sorted(read_latencies(Path(directory).iterdir()))
-    report = read_report(told)
+    report = read_report(told, f"{door.name}, {load.mode} x {load.clients}")
     start, end = ended - load.seconds + EDGE_SECONDS, ended - EDGE_SECONDS
     used = used_between(samples, start, end)
     cpu_us = used.total / (end - start) / report.per_second * MICROSECONDS
@@ -104,13 +105,31 @@ def run_pgbench(program: Path, door: Door, load: Load) -> Outcome:
     )
 
 
-def read_report(text: str) -> Report:
+def warm_up(program: Path, door: Door, load: Load) -> None:
+    """Let each client do a little, however long it takes to open the backends for it."""
+    started, what = time.monotonic(), f"{door.name}, {load.mode} x {load.clients}, warm-up"
+    done = subprocess.run(
+        _command(program, door, load, "-t", str(WARM_TRANSACTIONS)),
+        env=pgbench_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=OVERTIME_SECONDS,
+        check=False,
+    )
+    report = read_report(done.stdout, f"{what}, {time.monotonic() - started:.1f} s")
+    wanted = load.clients * WARM_TRANSACTIONS
+    check(report.transactions == wanted, f"{what}: {report.transactions} of {wanted} done")
+
+
+def read_report(text: str, what: str) -> Report:
     """Read what pgbench printed. Raises WrongAnswer unless every transaction went well."""
     found = [pattern.search(text) for pattern in (_COUNT, _FAILED, _RATE)]
     count, failed, rate = (match.group(1) if match else None for match in found)
     if count is None or failed is None or rate is None:
-        raise WrongAnswer(f"pgbench did not finish: {text.strip()}")
-    check(failed == "0" and "aborted" not in text, f"transactions failed: {text.strip()}")
+        raise WrongAnswer(f"{what}: pgbench did not finish: {text.strip()}")
+    is_good = failed == "0" and "aborted" not in text
+    check(is_good, f"{what}: transactions failed: {text.strip()}")
     return Report(int(count), float(rate))
 
 
@@ -127,14 +146,18 @@ def percentile(ordered: list[int], part: float) -> float:
     return float(ordered[ceil(part * len(ordered)) - 1])
 
 
-def _command(program: Path, door: Door, load: Load, log: Path) -> list[str]:
+def _timed(load: Load, log: Path) -> list[str]:
     return [
-        *(str(program), "-n", "-S", "-M", load.mode, "-c", str(load.clients)),
-        *("-T", str(load.seconds), "-h", HOST, "-p", str(door.port), "-U", USER),
+        *("-T", str(load.seconds)),
         *(("--log", "--log-prefix", str(log)) if load.is_logged else ()),
         *(("--rate", str(load.per_second)) if load.per_second else ()),
-        door.database,
     ]
+
+
+def _command(program: Path, door: Door, load: Load, *options: str) -> list[str]:
+    address = ("-h", HOST, "-p", str(door.port), "-U", USER, door.database)
+    what = ("-n", "-S", "-M", load.mode, "-c", str(load.clients))
+    return [str(program), *what, *options, *address]
 
 
 def _run(command: list[str], door: Door, load: Load) -> tuple[str, list[Sample], float]:

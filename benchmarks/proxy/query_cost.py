@@ -18,8 +18,8 @@ import psycopg
 from benchmarks.measure import check
 from benchmarks.proxy.doors import DIRECT, PEER, Door
 from benchmarks.proxy.peer import door_for_prepared
-from benchmarks.proxy.pgbench import Load, Outcome, find_pgbench, run_pgbench
-from benchmarks.proxy.side_by_side import SideBySide, interleaved
+from benchmarks.proxy.pgbench import Load, Outcome, find_pgbench, run_pgbench, warm_up
+from benchmarks.proxy.side_by_side import SideBySide, in_turn
 from benchmarks.proxy.stage import ProxyStage, open_stage
 from benchmarks.rows import Row
 from benchmarks.suite import Effort
@@ -108,8 +108,10 @@ def measure_load(
         with stage.load_for(door):
             return run_pgbench(program, door, load)
 
+    for door in chosen.values():
+        warm_up(program, door, load)
     blocks = {name: partial(through, door) for name, door in chosen.items()}
-    found = interleaved(blocks, effort.rounds(ROUNDS), effort.progress)
+    found = in_turn(blocks, effort.rounds(ROUNDS), effort.progress)
     return SideBySide(found, {name: door.note for name, door in chosen.items()})
 
 

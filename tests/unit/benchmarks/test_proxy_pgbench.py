@@ -30,7 +30,7 @@ tps = 25984.125000 (without initial connection time)
 
 
 def test_report_is_read():
-    assert read_report(TOLD.format(failed=0)) == Report(25984, 25984.125)
+    assert read_report(TOLD.format(failed=0), "a door") == Report(25984, 25984.125)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def test_report_is_read():
     ],
 )
 def test_failures_are_wrong_answers(text):
-    with pytest.raises(WrongAnswer):
-        read_report(text)
+    with pytest.raises(WrongAnswer, match="a door"):
+        read_report(text, "a door")
 
 
 def test_latencies_are_read_from_every_log(tmp_path):
