@@ -27,9 +27,17 @@ from shardrouter.sql.question import read_answer
 from shardrouter.sql.rows import ROW_BOUND, RowsScatter, RowsSplit
 from shardrouter.sql.select_parts import ResultColumn, cache_key, without_options
 from shardrouter.sql.session_effects import effects_of
+from shardrouter.sql.session_inspection import (
+    DISCARD_SQL,
+    Residue,
+    inspection_sql,
+    read_inspection,
+    sync_sql,
+)
 from shardrouter.sql.split import OneShardSplit, Split, split
 
 __all__ = [
+    "DISCARD_SQL",
     "LEAVES_SOMETHING",
     "ROW_BOUND",
     "Begin",
@@ -47,6 +55,7 @@ __all__ = [
     "Prepare",
     "Query",
     "ResetAll",
+    "Residue",
     "ResultColumn",
     "RowsScatter",
     "RowsSplit",
@@ -56,10 +65,13 @@ __all__ = [
     "TokenKind",
     "cache_key",
     "effects_of",
+    "inspection_sql",
     "is_plain",
     "is_readable",
     "read_answer",
+    "read_inspection",
     "split",
+    "sync_sql",
     "tokens",
     "without_options",
 ]
