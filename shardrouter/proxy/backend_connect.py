@@ -6,9 +6,9 @@ injected to be taken for something said inside TLS.
 
 import asyncio
 import ipaddress
+import os
 import socket
 import ssl
-from collections.abc import Iterator
 from typing import Final
 
 from shardrouter.errors import (
@@ -180,13 +180,9 @@ def _tls_facts(channel: MessageChannel) -> TlsFacts | None:
 
 
 def _reason(error: OSError) -> str:
-    """Return one line that says what failed; asyncio repeats the address in its own texts."""
-    return " ".join(next(_words(error)).split())
-
-
-def _words(error: OSError) -> Iterator[str]:
+    """Return one line that says what failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        yield f"certificate refused: {error.verify_message}"
-    if error.strerror:
-        yield error.strerror
-    yield str(error) or type(error).__name__
+        return f"certificate refused: {error.verify_message}"
+    if error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
+        return os.strerror(error.errno)  # asyncio's own text is the address once more
+    return " ".join((error.strerror or str(error) or type(error).__name__).split())

@@ -23,6 +23,7 @@ host all postgres 127.0.0.1/32 trust
 hostssl all certified 127.0.0.1/32 cert
 hostnossl all plain_only 127.0.0.1/32 scram-sha-256
 hostssl all tls_only 127.0.0.1/32 scram-sha-256
+host all certified,plain_only,tls_only all reject
 host all clear 127.0.0.1/32 password
 host all old_hash 127.0.0.1/32 md5
 host all rejected 127.0.0.1/32 reject

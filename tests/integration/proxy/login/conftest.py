@@ -1,10 +1,12 @@
 import asyncio
+import random
 from collections.abc import Iterator
 
 import pytest
 import trustme
 import uvloop
 
+from shardrouter.local.ports import free_ports
 from tests.support.debian_postgres import DebianPostgres, debian_postgres, is_installed
 
 
@@ -26,3 +28,8 @@ def tls_server() -> Iterator[DebianPostgres]:
         pytest.skip("no Postgres 15 of Debian on this machine")
     with debian_postgres() as server:
         yield server
+
+
+@pytest.fixture
+def unused_port() -> int:
+    return free_ports(1, random.SystemRandom())[0]
