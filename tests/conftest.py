@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.plugins.fix_catalog",
     "tests.plugins.fix_fleet",
     "tests.plugins.fix_gather",
+    "tests.plugins.fix_proxy",
     "tests.plugins.fix_speed",
 ]
 
