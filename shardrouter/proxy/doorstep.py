@@ -33,10 +33,11 @@ from shardrouter.wire.startup import (
 logger = logging.getLogger(__name__)
 
 ACCEPTS_AT_ONCE: Final = 64  # then the loop's other work has its turn
-PAUSE_SECONDS: Final = 0.1  # without a free file descriptor; somebody's close will make one
+PAUSE_SECONDS: Final = 0.1  # after EMFILE and the like; somebody's close will make room
 LONGEST_LOGGED: Final = 200  # characters of a name that a client chose
 
-_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_THEIRS: Final = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.ECONNRESET, errno.EPERM})
+"""Failures of accept that concern one client, which left or was turned away by the firewall."""
 
 Welcome = Callable[[MessageChannel, StartupMessage, Identity], Awaitable[None]]
 """Takes a client over by ``detach``, and returns. What it raises before is told to the client."""
@@ -110,10 +111,10 @@ class Doorstep:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if error.errno in _NO_ROOM:
-                    self._rest(error)
-                    return
-                continue  # the client left before it was accepted
+                if error.errno in _THEIRS:
+                    continue
+                self._rest(error)
+                return
             self._is_short_told = False
             connection.setblocking(False)
             if len(self._logins) >= self.most_logins:

@@ -43,11 +43,12 @@ class LoginDoor:
 
     async def verifier_of(self, user: str) -> ScramVerifier:
         """Return the user's verifier, or one that nobody knows the password of."""
+        mock = mock_verifier(self.mock_secret, user)  # always: else its time would tell
         entry = self.users.get(user)
         if entry is not None:
             return entry.verifier
         found = None if self.fetch is None else await self.fetch.verifier_of(user)
-        return mock_verifier(self.mock_secret, user) if found is None else found
+        return mock if found is None else found
 
     def keys_of(self, user: str) -> ScramKeys | None:
         """Return the keys of a user who showed none, where the users file has them."""
