@@ -27,7 +27,7 @@ from shardrouter.sql.session_functions import (
     ANY_CODE,
     SESSION_FUNCTIONS,
     called_functions,
-    flags_of_literal_code,
+    flags_of_words,
 )
 from shardrouter.sql.setting_statements import OWN_PREFIX, read_reset, read_set, read_show
 from shardrouter.sql.token_reader import TokenReader
@@ -36,10 +36,9 @@ from shardrouter.sql.transaction_statements import read_begin
 LONGEST_READ_BYTES: Final = 32_768  # at most 50 ms of plain Python on the proxy's loop
 MOST_STATEMENTS: Final = 1_000
 
-UNREAD: Final = Effects(
-    ANY_CODE | Effect.UNKNOWN_SETTING | Effect.STATEMENTS, (), own_setting_unreadable=False
+ANYTHING: Final = (
+    ANY_CODE | Effect.STATEMENTS | Effect.UNKNOWN_SETTING | Effect.SEQUENCE | Effect.FOREVER
 )
-"""What is assumed of a text that is not read."""
 
 _HARMLESS: Final = frozenset(
     b"select insert update delete merge values table with commit end rollback abort savepoint "
@@ -108,15 +107,15 @@ def effects_of(text: bytes, *, standard_strings: bool = True, ascii_safe: bool =
 
     ``standard_strings``: standard_conforming_strings is on. ``ascii_safe``: in the session's
     client_encoding each ASCII byte is an ASCII character (false for SJIS, BIG5, GBK, UHC, GB18030,
-    JOHAB and SHIFT_JIS_2004). A text that cannot be read, or is too long to be, may do anything:
-    it then has the flag SUSPECT and no statements.
+    JOHAB and SHIFT_JIS_2004). A text that cannot be read, or is too long to be, may do anything
+    for which it has the words: it then has the flag SUSPECT and no statements.
     """
     if len(text) > LONGEST_READ_BYTES or not is_readable(text, ascii_safe_encoding=ascii_safe):
-        return UNREAD
+        return unread(text)
     found = _Found(text.lower().decode("latin-1"))
     for statement in _split(tokens(text, standard_strings=standard_strings)):
         if statement[-1].kind is TokenKind.BROKEN or len(found.statements) >= MOST_STATEMENTS:
-            return UNREAD
+            return unread(text)
         _read(TokenReader(text, statement, standard_strings), found)
     return Effects(
         flags=found.flags,
@@ -125,6 +124,11 @@ def effects_of(text: bytes, *, standard_strings: bool = True, ascii_safe: bool =
         own_setting_unreadable=found.own_unreadable,
         pins=tuple(found.pins),
     )
+
+
+def unread(text: bytes) -> Effects:
+    """Return what is assumed of a text of which only the words are seen."""
+    return Effects(ANY_CODE | Effect.STATEMENTS | flags_of_words(text), ())
 
 
 def _split(found: list[Token]) -> Iterator[list[Token]]:
@@ -145,7 +149,7 @@ def _read(reader: TokenReader, found: _Found) -> None:
     """Add what one statement does."""
     flags = _functions(reader, found) | _into(reader, found)
     if any(token.kind is TokenKind.UNICODE for token in reader.tokens):
-        flags |= UNREAD.flags
+        flags |= ANYTHING  # its name may be that of any function
     _step_to_head(reader)
     head = reader.word()
     if head in _SETTINGS:
@@ -179,7 +183,7 @@ def _flags_of_head(reader: TokenReader, head: bytes, found: _Found) -> Effect:
         return _do(reader, found)
     if head in _HEADS:
         return found.pin(*_HEADS[head])
-    return UNREAD.flags
+    return unread(reader.text[reader.start : reader.end]).flags
 
 
 def _functions(reader: TokenReader, found: _Found) -> Effect:
@@ -194,7 +198,7 @@ def _functions(reader: TokenReader, found: _Found) -> Effect:
         elif name == b"set_limit":
             found.names["pg_trgm.similarity_threshold"] = None
         elif does is ANY_CODE:
-            flags |= flags_of_literal_code(reader.text[reader.start : reader.end])
+            flags |= flags_of_words(reader.text[reader.start : reader.end])
     if "pg_settings" in found.low and _updates_settings(reader):
         flags |= Effect.SETTINGS | Effect.UNKNOWN_SETTING
     return flags

@@ -10,10 +10,9 @@ from shardrouter.sql.token_reader import TokenReader
 
 ADVISORY_LOCK: Final = "advisory lock"
 
-ANY_CODE: Final = (
-    Effect.SUSPECT | Effect.SETTINGS | Effect.MAY_PIN | Effect.MAY_UNPIN | Effect.SEQUENCE
-)
-"""What SQL that is not read may do, but for what only certain words in it can."""
+ANY_CODE: Final = Effect.SUSPECT | Effect.SETTINGS | Effect.MAY_PIN | Effect.MAY_UNPIN
+"""What code that is not read may do. For the rest certain words must be in it (``flags_of_words``),
+since it costs the client more than a question to the server."""
 
 SESSION_FUNCTIONS: Final[dict[bytes, tuple[Effect, str | None]]] = {
     b"set_config": (Effect.SETTINGS, None),
@@ -76,12 +75,27 @@ def called_functions(reader: TokenReader) -> list[tuple[bytes, int]]:
     return found
 
 
-def flags_of_literal_code(statement: bytes) -> Effect:
-    """Return what SQL inside a literal of a statement may do."""
-    low = statement.lower()
-    flags = ANY_CODE
-    if b"set_" in low:
-        flags |= Effect.UNKNOWN_SETTING
-    if b"setseed" in low or b"dblink" in low:
-        flags |= Effect.FOREVER
+def flags_of_words(text: bytes) -> Effect:
+    """Return what SQL that is not read may do beyond ANY_CODE, going by the words in it."""
+    low = text.lower().decode("latin-1")
+    flags = Effect.NONE
+    for effect, words in _WORDS.items():
+        if any(word in low for word in words):
+            flags |= effect
     return flags
+
+
+_ANY_NAME: Final = 'u&"'  # spells a name in other letters
+_WORDS: Final = {
+    Effect.UNKNOWN_SETTING: ("set", "execute", _ANY_NAME),
+    Effect.SEQUENCE: ("lastval", "currval", "setval", _ANY_NAME),
+    Effect.FOREVER: (
+        "seed",
+        "load",
+        "dblink",
+        "replication_",
+        "pg_backup",
+        "sepgsql",
+        _ANY_NAME,
+    ),
+}

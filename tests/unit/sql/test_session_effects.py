@@ -4,9 +4,20 @@ import pytest
 
 from shardrouter.sql import LEAVES_SOMETHING, Effect, effects_of, is_plain
 from shardrouter.sql.plain import may_call
-from shardrouter.sql.session_effects import LONGEST_READ_BYTES, UNREAD
+from shardrouter.sql.session_effects import LONGEST_READ_BYTES, unread
 from shardrouter.sql.session_functions import SESSION_FUNCTIONS
-from tests.support.session_statements import HARMLESS, LEAVING, PLAIN
+from tests.support.session_statements import (
+    FOREVER,
+    HARMLESS,
+    LEAVING,
+    PIN,
+    PLAIN,
+    SEQUENCE,
+    SETTING,
+    STATEMENTS,
+    SUSPECT,
+    UNKNOWN,
+)
 
 
 @pytest.mark.parametrize("text", LEAVING)
@@ -126,17 +137,33 @@ def test_backslashes_end_no_string_where_strings_are_not_standard() -> None:
 
 def test_characters_that_may_hold_a_backslash_make_a_text_unreadable() -> None:
     text = "SELECT E'表'; LISTEN x; --'".encode("shift_jis")
-    assert effects_of(text, ascii_safe=False) is UNREAD
+    assert effects_of(text, ascii_safe=False) == unread(text)
     assert not effects_of(b"SELECT 1", ascii_safe=False).flags & LEAVES_SOMETHING
 
 
 @pytest.mark.parametrize("text", ["SELECT 'a", "SELECT 1 /* /* */", "SELECT $a$ $b$", 'TABLE "a'])
 def test_what_is_not_closed_is_not_read(text: str) -> None:
     """Postgres refuses it, if it reads it so."""
-    assert effects_of(text.encode()) is UNREAD
+    assert effects_of(text.encode()) == unread(text.encode())
 
 
-def test_very_long_texts_are_not_read() -> None:
-    assert effects_of(b"SELECT 1" + b" " * LONGEST_READ_BYTES) is UNREAD
-    assert effects_of(b"LISTEN x;" * 1_500) is UNREAD
-    assert Effect.SUSPECT in UNREAD.flags
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        ("INSERT INTO t VALUES (';')", SUSPECT | PIN | SETTING | STATEMENTS),
+        ("SELECT 1; SET a.b = 1", SUSPECT | UNKNOWN),
+        ("SELECT 1; SELECT setseed(1)", SUSPECT | UNKNOWN | FOREVER),
+        ("SELECT 1; LOAD 'x'", SUSPECT | FOREVER),
+        ("SELECT 1; SELECT lastval()", SUSPECT | SEQUENCE),
+        ("SELECT 1; DO 'BEGIN EXECUTE f(); END'", SUSPECT | UNKNOWN),
+    ],
+)
+def test_of_what_is_too_long_only_the_words_are_seen(text: str, flags: Effect) -> None:
+    long = text.encode() + b" " * LONGEST_READ_BYTES
+    assert not effects_of(long).statements
+    assert flags in effects_of(long).flags
+    assert effects_of(long).unknown_setting is (Effect.UNKNOWN_SETTING in flags)
+
+
+def test_very_many_statements_are_not_read() -> None:
+    assert effects_of(b"LISTEN x;" * 1_500) == unread(b"LISTEN x;")
