@@ -117,7 +117,8 @@ class Welcome:
                 return None  # a backend comes with the first statement, when the shard is known
             session.relay.settings = plane.nothing_set  # its startup packet brings them
             await session.first_backend()
-            return session.relay.backend.params
+            told: Reported = session.relay.backend.params
+            return told
         if self._version != plane.fleet.version or len(self._reported) > MOST_REPORTED:
             self._version = plane.fleet.version
             self._reported.clear()
@@ -156,7 +157,7 @@ class Welcome:
         leftover = channel.detach()
         transport = channel.transport
         plane.admit(session, (pid, key))
-        transport.set_protocol(session.relay)
+        transport.set_protocol(session.relay)  # type: ignore[arg-type]  # compiled
         transport.write(b"".join(words))
         if leftover:
             session.relay.data_received(leftover)

@@ -73,7 +73,7 @@ async def _await_first_look(monitor: Monitor, topology: Topology, settings: Sett
     """Without it the first clients would find no node they may use."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + settings.monitor.timeout_ms / 1000
-    while not monitor.has_seen_all(topology) and loop.time() < deadline:
+    while not monitor.has_seen_all(topology) and loop.time() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(FIRST_LOOK_SECONDS)
 
 

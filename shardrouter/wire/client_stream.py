@@ -19,7 +19,7 @@ _PREFIX_BYTES = 32768  # so much of a longer one is held before its beginning is
 class ClientStream:
     """One client's side of the talk. ``start`` and ``end`` are the span of the current message."""
 
-    def __init__(self, most_bytes):
+    def __init__(self, most_bytes: int) -> None:
         self.data = b""
         self.start = 0
         self.end = 0
@@ -27,7 +27,7 @@ class ClientStream:
         self.is_partial = False
         self.most_bytes = most_bytes
 
-    def feed(self, data):
+    def feed(self, data: bytes) -> None:
         """Take a chunk, behind what was not taken yet."""
         if self.end < len(self.data):
             data = self.data[self.end :] + data
@@ -35,7 +35,7 @@ class ClientStream:
         self.start = 0
         self.end = 0
 
-    def next(self):
+    def next(self) -> int:
         """Step to the next message; return its type, or a ``Kind``."""
         data = self.data
         at = self.end
@@ -61,18 +61,18 @@ class ClientStream:
         self.end = end
         return kind
 
-    def back(self):
+    def back(self) -> None:
         """Put the current message back: ``next`` will return it again."""
         if self.is_partial:
             self.left = 0
             self.is_partial = False
         self.end = self.start
 
-    def rest(self):
+    def rest(self) -> int:
         """Return how many bytes have come and were not taken."""
         return len(self.data) - self.end
 
-    def _continue(self, at, size):
+    def _continue(self, at: int, size: int) -> int:
         if at == size:
             return _NONE
         self.start = at

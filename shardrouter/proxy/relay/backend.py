@@ -11,7 +11,7 @@ from shardrouter.errors import BackendError, BackendLost
 from shardrouter.proxy.backend_login import send_cancel
 from shardrouter.proxy.log_events import log_slow_query
 from shardrouter.proxy.relay.pair import BackendRelay
-from shardrouter.proxy.relay.state import Reported, States
+from shardrouter.proxy.relay.state import Reported
 from shardrouter.sql.session_inspection import DISCARD_SQL, inspection_sql, read_inspection
 from shardrouter.wire import messages
 from shardrouter.wire.codes import FOR_US, Owed, Seen
@@ -317,7 +317,9 @@ class Backend:
 
     def close(self, reason: str) -> None:
         """Say goodbye and close."""
-        logger.debug("backend_closes node=%s pid=%d reason=%s", self.pool.key.node, self.pid, reason)
+        logger.debug(
+            "backend_closes node=%s pid=%d reason=%s", self.pool.key.node, self.pid, reason
+        )
         self.state = "closing"
         if not self.relay.transport.is_closing():
             self.relay.transport.write(messages.terminate())

@@ -155,7 +155,9 @@ class Choice:
 
     def _candidates(self, shard: Shard, need: Position | None) -> list[Candidate]:
         plane = self.session.plane
-        demand = ReadDemand(need, plane.settings.routing.max_lag_seconds, plane.settings.routing.zone)
+        demand = ReadDemand(
+            need, plane.settings.routing.max_lag_seconds, plane.settings.routing.zone
+        )
         return read_candidates(shard, plane.fleet.monitor.view, demand, plane.load, monotonic())
 
     def _pool_of(self, shard: Shard, node: Node) -> "NodePool":

@@ -6,6 +6,7 @@ as long as it stands.
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from shardrouter.control import Monitor
@@ -63,7 +64,12 @@ class Fleet:
         return found
 
     def pool(
-        self, shard: Shard, node: Node, user: str, database: str, startup: tuple[tuple[str, str], ...]
+        self,
+        shard: Shard,
+        node: Node,
+        user: str,
+        database: str,
+        startup: tuple[tuple[str, str], ...],
     ) -> NodePool:
         """Return the pool of a user on a node."""
         key = PoolKey(node.id, node.dsn, user, database, startup)
@@ -98,10 +104,9 @@ class Fleet:
 
     def _look(self) -> None:
         """Find the primaries anew; tell those who wait for a change."""
-        try:
+        topology = self._topology
+        with suppress(ShardRouterError):  # no lease now: sessions are refused by ``topology``
             topology = self.source.current()
-        except ShardRouterError:
-            topology = self._topology  # no lease now: sessions are refused by ``topology``
         if topology is not None:
             self._take(topology)
         waiting, self._waiting_for_view = self._waiting_for_view, []
@@ -144,9 +149,7 @@ class Fleet:
             self.pools.pop(key).retire()
 
 
-def _are_same(
-    one: dict[ShardId, Node | NoPrimary], other: dict[ShardId, Node | NoPrimary]
-) -> bool:
+def _are_same(one: dict[ShardId, Node | NoPrimary], other: dict[ShardId, Node | NoPrimary]) -> bool:
     if one.keys() != other.keys():
         return False
     return all(

@@ -4,7 +4,7 @@ The text decides only when to ask the server what the session holds; the server'
 (``Session.learn``).
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from shardrouter.errors import ShardRouterError, StatementRefused
 from shardrouter.proxy.relay.definition import Definition
@@ -233,7 +233,10 @@ def raising(error: ShardRouterError) -> str:
         for name, value in (("shard", error.shard), ("node", error.node), ("epoch", error.epoch))
         if value is not None
     )
-    options = [f"MESSAGE = {_literal(error.message + where)}", f"ERRCODE = {_literal(error.sqlstate)}"]
+    options = [
+        f"MESSAGE = {_literal(error.message + where)}",
+        f"ERRCODE = {_literal(error.sqlstate)}",
+    ]
     if error.hint:
         options.append(f"HINT = {_literal(error.hint)}")
     body = f"BEGIN RAISE EXCEPTION USING {', '.join(options)}; END"

@@ -12,7 +12,9 @@ together. A backend is released only by a ReadyForQuery that answered the last t
 
 from collections import deque
 from time import monotonic
+from typing import Any
 
+from shardrouter.proxy.relay.tally import Tally
 from shardrouter.sql.plain import is_plain
 from shardrouter.wire.backend_stream import BackendStream
 from shardrouter.wire.client_stream import ClientStream
@@ -26,9 +28,7 @@ _CALL = int(Owed.CALL)
 _EXECUTE = int(Owed.EXECUTE)
 _SEEN_QUIET = int(Seen.QUIET)
 _SEEN_CUT = int(Seen.CUT)
-_SEEN_RARE = int(
-    Seen.EVENTS | Seen.BROKEN | Seen.PARSED | Seen.DOUBTFUL | Seen.UNNAMED_LOST
-)
+_SEEN_RARE = int(Seen.EVENTS | Seen.BROKEN | Seen.PARSED | Seen.DOUBTFUL | Seen.UNNAMED_LOST)
 _SEEN_BROKEN = int(Seen.BROKEN)
 
 # What becomes of a message of the client.
@@ -44,14 +44,14 @@ _IDLE = 73  # I
 class ClientRelay:
     """The client's connection once it is logged in."""
 
-    def __init__(self, session, transport, most_bytes):
+    def __init__(self, session: Any, transport: Any, most_bytes: int) -> None:
         self.session = session
-        self.statements = None
+        self.statements: Any = None
         self.transport = transport
         self.stream = ClientStream(most_bytes)
-        self.backend = None
-        self.settings = None
-        self.params = None
+        self.backend: Any = None  # or a BackendRelay
+        self.settings: Any = None
+        self.params: Any = None
         self.keeps = False
         self.is_transparent = False
         self.is_waiting = False
@@ -66,35 +66,35 @@ class ClientRelay:
         self.bytes_in = 0
         self.bytes_out = 0
         self.span = -1
-        self.pieces = []
+        self.pieces: list[bytes] = []
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
-    def data_received(self, data):
+    def data_received(self, data: bytes) -> None:
         self.stream.feed(data)
         if self.is_waiting:
             self.session.hold_input()
         else:
             self.process()
 
-    def eof_received(self):
+    def eof_received(self) -> bool:
         return False
 
-    def connection_lost(self, error):
+    def connection_lost(self, error: Exception | None) -> None:
         self.session.client_lost(error)
 
-    def pause_writing(self):
+    def pause_writing(self) -> None:
         self.is_write_paused = True
         if self.backend is not None:
             self.backend.transport.pause_reading()
 
-    def resume_writing(self):
+    def resume_writing(self) -> None:
         self.is_write_paused = False
         if self.backend is not None:
             self.backend.transport.resume_reading()
 
-    def process(self):
+    def process(self) -> None:
         """Take the messages that have come, as far as that is possible now."""
         stream = self.stream
         while True:
@@ -102,12 +102,7 @@ class ClientRelay:
             if kind == 0:
                 break
             if kind == _CONTINUED:
-                if not self.is_dropping and self.span < 0:
-                    self.span = stream.start
-                continue
-            verdict = _CLOSED
-            if kind == _BROKEN:
-                self.session.refuse_length()
+                verdict = _DROPPED if self.is_dropping else _FORWARD
             else:
                 verdict = self._take(kind)
             if verdict == _FORWARD:
@@ -127,22 +122,22 @@ class ClientRelay:
                     self._end_span(stream.start)
         self._flush(stream.end)
 
-    def put(self, data):
+    def put(self, data: bytes) -> None:
         """Send something of ours to the backend, in front of the current message."""
         if self.span >= 0:
             self._end_span(self.stream.start)
         self.pieces.append(data)
 
-    def flush(self):
+    def flush(self) -> None:
         """Write out what stands in front of the current message."""
         self._flush(self.stream.start)
 
-    def _end_span(self, end):
+    def _end_span(self, end: int) -> None:
         if end > self.span:
             self.pieces.append(self.stream.data[self.span : end])
         self.span = -1
 
-    def _flush(self, end):
+    def _flush(self, end: int) -> None:
         data = self.stream.data
         if self.span == 0 and end == len(data) and not self.pieces:
             self.span = -1
@@ -163,8 +158,11 @@ class ClientRelay:
             backend.is_release_due = False
             backend.quiet()
 
-    def _take(self, kind):
+    def _take(self, kind: int) -> int:
         """Decide on one message; ask for a backend when it needs one."""
+        if kind == _BROKEN:
+            self.session.refuse_length()
+            return _CLOSED
         if self.is_refusing:
             return self._refuse(kind)
         if kind == 81:  # Q
@@ -179,7 +177,7 @@ class ClientRelay:
                 return verdict
         return self._rest(kind)
 
-    def _rest(self, kind):
+    def _rest(self, kind: int) -> int:
         stream = self.backend.stream
         if kind == 69:  # E
             if not stream.is_skipping:
@@ -198,7 +196,7 @@ class ClientRelay:
             return _FORWARD
         return self.session.take(kind)
 
-    def _refuse(self, kind):
+    def _refuse(self, kind: int) -> int:
         """After an error of ours: ignore everything up to Sync, as a server does."""
         if kind == 83:  # S
             self.is_refusing = False
@@ -207,7 +205,7 @@ class ClientRelay:
             return self.session.take(kind)
         return _DROPPED
 
-    def _query(self):
+    def _query(self) -> int:
         stream = self.stream
         plain = self.is_transparent
         text = b""
@@ -232,7 +230,7 @@ class ClientRelay:
         backend.stream.expect(_QUERY)
         return _FORWARD
 
-    def _sync(self):
+    def _sync(self) -> int:
         backend = self.backend
         if backend is None:
             return self.session.sync_alone()
@@ -243,16 +241,16 @@ class ClientRelay:
         backend.stream.expect(_SYNC)
         return _FORWARD
 
-    def _start(self):
+    def _start(self) -> None:
         stream = self.backend.stream
-        if stream.head == len(stream.plan):
+        if stream.owing == 0:
             self.started = monotonic()
 
-    def start(self):
+    def start(self) -> None:
         """Note that a query begins, unless another is under way."""
         self._start()
 
-    def acquire(self):
+    def acquire(self) -> bool:
         """Attach a backend. False: see ``session.not_acquired``."""
         session = self.session
         pool = session.choose()
@@ -278,19 +276,21 @@ class ClientRelay:
 class BackendRelay:
     """Our connection to a node, once it is logged in."""
 
-    def __init__(self, keeper, pool, transport, tally, is_primary):
+    def __init__(
+        self, keeper: Any, pool: Any, transport: Any, tally: Tally, is_primary: bool
+    ) -> None:
         self.keeper = keeper
         self.pool = pool
         self.transport = transport
         self.tally = tally
         self.is_primary = is_primary
         self.stream = BackendStream()
-        self.client = None
-        self.settings = None
-        self.params = None
-        self.unnamed = None
-        self.prepared = {}
-        self.parsing = deque()
+        self.client: Any = None  # or a ClientRelay
+        self.settings: Any = None
+        self.params: Any = None
+        self.unnamed: Any = None
+        self.prepared: dict[Any, bool] = {}
+        self.parsing: deque[tuple[Any, bytes | None]] = deque()
         self.suspicion = 0
         self.is_held = False
         self.is_doubtful = False
@@ -298,10 +298,10 @@ class BackendRelay:
         self.idle_since = 0.0
         self.slow_seconds = 1e300
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
-    def data_received(self, data):
+    def data_received(self, data: bytes) -> None:
         stream = self.stream
         flags = stream.feed(data)
         if flags & _SEEN_RARE:
@@ -332,21 +332,21 @@ class BackendRelay:
         if flags & _SEEN_QUIET:
             self.quiet()
 
-    def eof_received(self):
+    def eof_received(self) -> bool:
         return False
 
-    def connection_lost(self, error):
+    def connection_lost(self, error: Exception | None) -> None:
         self.keeper.backend_lost(error)
 
-    def pause_writing(self):
+    def pause_writing(self) -> None:
         if self.client is not None:
             self.client.transport.pause_reading()
 
-    def resume_writing(self):
+    def resume_writing(self) -> None:
         if self.client is not None:
             self.client.session.resume_input()
 
-    def quiet(self):
+    def quiet(self) -> None:
         """All is answered: give the backend back if nothing keeps the client on it."""
         client = self.client
         if (
@@ -371,7 +371,7 @@ class BackendRelay:
         else:
             pool.idle.append(self)
 
-    def detach(self):
+    def detach(self) -> None:
         """Part the client and this backend."""
         client = self.client
         if client is None:

@@ -177,7 +177,7 @@ class Plane:
             self._open, self._want, self._freed,
         )  # fmt: skip
         pool.is_paused = self.is_paused
-        pool.on_trouble = self._trouble_of(pool)
+        pool.on_trouble = self._tell_trouble
         return pool
 
     async def _open(self, pool: NodePool) -> Backend:
@@ -191,7 +191,7 @@ class Plane:
         dies_at = monotonic() + lifetime(settings, self._rng)
         backend = Backend(self, pool, opened.transport, opened.pid, opened.key, reported, dies_at)
         leftover = opened.leftover
-        opened.transport.set_protocol(backend.relay)
+        opened.transport.set_protocol(backend.relay)  # type: ignore[arg-type]  # compiled
         if self.settings.proxy.slow_query_ms is not None:
             backend.relay.slow_seconds = self.settings.proxy.slow_query_ms / 1000
         if opened.is_over:
@@ -206,17 +206,16 @@ class Plane:
         if pool.is_for_writes and not backend.is_primary:
             self.fleet.suspect(pool.key.node)
 
-    def _trouble_of(self, pool: NodePool) -> Any:
-        def tell(error: BackendError) -> None:
-            self.fleet.monitor.report_down(pool.key.node, error.message)
-            self.fleet.version += 1
-            waiters = [w for w in pool.waiters if w.waits_for is pool]
-            if not pool.is_for_writes:
-                pool.waiters.clear()
-                for waiter in waiters:
-                    waiter.choose_again()
-
-        return tell
+    def _tell_trouble(self, pool: NodePool, error: BackendError) -> None:
+        """A node cannot be reached: say so, and let those who wait for a replica try another."""
+        self.fleet.monitor.report_down(pool.key.node, error.message)
+        self.fleet.version += 1
+        if pool.is_for_writes:
+            return
+        waiters = [waiter for waiter in pool.waiters if waiter.waits_for is pool]
+        pool.waiters.clear()
+        for waiter in waiters:
+            waiter.choose_again()
 
     async def _want(self, pool: NodePool) -> bool:
         return bool(
@@ -231,9 +230,7 @@ class Plane:
         )
 
     def _freed(self, pool: NodePool) -> None:
-        self.link.tell(
-            "freed", pool=pool.name, node=pool.key.node, user=pool.key.user, count=1
-        )
+        self.link.tell("freed", pool=pool.name, node=pool.key.node, user=pool.key.user, count=1)
 
     # Bounds that the parent shares out
 

@@ -89,6 +89,8 @@ class NodePool:
         self._want = want
         self._freed = freed
         self.is_denied = False
+        self.last_error: BackendError | None = None
+        self.on_trouble: Callable[[NodePool, BackendError], None] = lambda pool, error: None
         self.is_for_writes = is_for_writes
         self.used_at = monotonic()
         self.configure(settings)
@@ -243,18 +245,13 @@ class NodePool:
         is_final = isinstance(error, BackendRefused) and error.sqlstate not in BUSY_STATES
         if not is_final:
             self.last_error = error
-            self.on_trouble(error)
+            self.on_trouble(self, error)
             return
         waiters, self.waiters = self.waiters, deque()
         for waiter in waiters:
             if waiter.waits_for is self:
                 waiter.waits_for = None
                 waiter.fail(error)
-
-    def on_trouble(self, error: BackendError) -> None:
-        """Replaced by the worker: the monitor is told, waiters may choose another node."""
-
-    last_error: BackendError | None = None
 
     def forget(self, backend: Backend) -> None:
         """A backend is gone."""

@@ -16,6 +16,7 @@ from shardrouter.errors import (
     StatementRefused,
 )
 from shardrouter.proxy.relay.choice import Choice
+from shardrouter.proxy.relay.definition import Definition
 from shardrouter.proxy.relay.judge import Judge
 from shardrouter.proxy.relay.pair import CLOSED, DROPPED, FORWARD, WAIT, ClientRelay
 from shardrouter.proxy.relay.state import NO_ROLE, Reported
@@ -99,9 +100,7 @@ class Session:
             self.refuse(error)
         finally:
             self._is_acquiring = False
-        if self.relay.backend is not None:
-            return True
-        return False
+        return self.relay.backend is not None
 
     def _best_idle(self, pool: "NodePool") -> "Backend | None":
         """Take an idle backend, if possible one that needs no change of settings."""
@@ -110,11 +109,13 @@ class Session:
         idle = pool.idle
         for at in range(len(idle) - 1, -1, -1):
             if idle[at].settings is self.relay.settings and not idle[at].keeper.is_over():
-                return idle.pop(at).keeper
+                found: Backend = idle.pop(at).keeper
+                return found
         while idle:
             relay = idle.pop()
-            if not relay.keeper.is_over():
-                return relay.keeper
+            found = relay.keeper
+            if not found.is_over():
+                return found
         return None
 
     def not_acquired(self) -> int:
@@ -311,19 +312,19 @@ class Session:
 
     # Prepared statements (called by ``statements``)
 
-    def define(self, body: bytes) -> Any:
+    def define(self, body: bytes) -> Definition:
         return self.judge.define(body)
 
-    def define_long(self, beginning: bytes) -> Any:
+    def define_long(self, beginning: bytes) -> Definition:
         return self.judge.define_long(beginning)
 
-    def judge_parse(self, definition: Any) -> Any:
+    def judge_parse(self, definition: Definition) -> Definition:
         return self.judge.parse(definition)
 
-    def judge_use(self, definition: Any) -> None:
+    def judge_use(self, definition: Definition) -> None:
         self.judge.use(definition)
 
-    def long_parse(self, definition: Any, name_bytes: int) -> bytes:
+    def long_parse(self, definition: Definition, name_bytes: int) -> bytes:
         """Return the beginning of a long Parse under the name it has on backends."""
         stream = self.relay.stream
         length = int.from_bytes(stream.data[stream.start + 1 : stream.start + 5])

@@ -7,7 +7,17 @@ kept from the client; a Parse that it knows already is answered here, in its tur
 statement is followed likewise, as drivers use it over several round trips.
 """
 
-from shardrouter.proxy.relay.pair import CLOSED, DROPPED, FORWARD, REPLACED, WAIT
+from typing import Any
+
+from shardrouter.proxy.relay.pair import (
+    CLOSED,
+    DROPPED,
+    FORWARD,
+    REPLACED,
+    WAIT,
+    BackendRelay,
+    ClientRelay,
+)
 from shardrouter.wire.codes import Owed
 
 _CLOSED = CLOSED
@@ -35,17 +45,19 @@ _OUR_PREFIX = b"_sr"
 class Statements:
     """What one client has prepared."""
 
-    def __init__(self, relay, session, definitions, most_on_a_backend):
+    def __init__(
+        self, relay: ClientRelay, session: Any, definitions: Any, most_on_a_backend: int
+    ) -> None:
         self.relay = relay
         self.session = session
         self.definitions = definitions
         self.most_on_a_backend = most_on_a_backend
-        self.names = {}
-        self.unnamed = None
+        self.names: dict[bytes, Any] = {}
+        self.unnamed: Any = None
         self.hits = 0
         self.misses = 0
 
-    def take(self, kind):
+    def take(self, kind: int) -> int:
         """Decide on a Parse, Bind, Describe or Close."""
         if self.relay.is_transparent:
             return self._transparent(kind)
@@ -57,7 +69,7 @@ class Statements:
             return self._describe()
         return self._close()
 
-    def _transparent(self, kind):
+    def _transparent(self, kind: int) -> int:
         """The client has its backend for itself: names are its own."""
         code = _BIND
         if kind == 80:
@@ -70,13 +82,13 @@ class Statements:
             return self.session.not_acquired()
         return self._plain(code)
 
-    def _backend(self):
+    def _backend(self) -> Any:
         relay = self.relay
         if relay.backend is None and not relay.acquire():
             return None
         return relay.backend
 
-    def _plain(self, code):
+    def _plain(self, code: int) -> int:
         backend = self.relay.backend
         if not backend.stream.is_skipping:
             self.relay.start()
@@ -85,7 +97,7 @@ class Statements:
 
     # Parse
 
-    def _parse(self):
+    def _parse(self) -> int:
         relay = self.relay
         stream = relay.stream
         data = stream.data
@@ -118,10 +130,10 @@ class Statements:
         definition = judged
         return self._parse_named(backend, data[stream.start + 5 : name_end], definition)
 
-    def _none(self):
+    def _none(self) -> int:
         return self.session.not_acquired()
 
-    def _parse_named(self, backend, name, definition):
+    def _parse_named(self, backend: BackendRelay, name: bytes, definition: Any) -> int:
         relay = self.relay
         known = self.names.get(name)
         if known is not None:
@@ -152,7 +164,7 @@ class Statements:
         backend.stream.expect(_PARSE)
         return _DROPPED
 
-    def _prepare(self, backend, definition):
+    def _prepare(self, backend: BackendRelay, definition: Any) -> None:
         """Make sure that the backend has the statement, as far as it can be made again."""
         prepared = backend.prepared
         if definition in prepared:
@@ -169,7 +181,7 @@ class Statements:
         backend.parsing.append((definition, None))
         backend.stream.expect(_PARSE_HIDDEN)
 
-    def _make_room(self, backend):
+    def _make_room(self, backend: BackendRelay) -> None:
         """Close the least recently used statements, where no portal can hang on them."""
         stream = backend.stream
         if stream.status != _IDLE or stream.owed() != 0:
@@ -179,12 +191,14 @@ class Statements:
             oldest = next(iter(prepared))
             del prepared[oldest]
             self.session.count_eviction()
-            self.relay.put(b"C" + (len(oldest.name) + 6).to_bytes(4, "big") + b"S" + oldest.name + b"\0")
+            self.relay.put(
+                b"C" + (len(oldest.name) + 6).to_bytes(4, "big") + b"S" + oldest.name + b"\0"
+            )
             stream.expect(_CLOSE_HIDDEN)
 
     # Bind and Describe
 
-    def _bind(self):
+    def _bind(self) -> int:
         relay = self.relay
         stream = relay.stream
         data = stream.data
@@ -232,7 +246,7 @@ class Statements:
         backend.stream.expect(_BIND)
         return _REPLACED
 
-    def _bind_unnamed(self):
+    def _bind_unnamed(self) -> int:
         definition = self.unnamed
         if definition is not None and not definition.is_plain:
             self.session.judge_use(definition)
@@ -250,7 +264,7 @@ class Statements:
             backend.stream.expect(_BIND)
         return _FORWARD
 
-    def _bring_unnamed(self, backend, definition):
+    def _bring_unnamed(self, backend: BackendRelay, definition: Any) -> None:
         """Put the client's unnamed statement, or its absence, on the backend."""
         if definition is None or definition.body is None:
             self.relay.put(_CLOSE_UNNAMED)
@@ -262,7 +276,7 @@ class Statements:
         backend.stream.expect(_PARSE_HIDDEN)
         backend.unnamed = definition
 
-    def _describe(self):
+    def _describe(self) -> int:
         relay = self.relay
         stream = relay.stream
         data = stream.data
@@ -290,7 +304,7 @@ class Statements:
 
     # Close
 
-    def _close(self):
+    def _close(self) -> int:
         relay = self.relay
         stream = relay.stream
         data = stream.data
@@ -313,7 +327,7 @@ class Statements:
         backend.stream.expect(_CLOSE)
         return _FORWARD
 
-    def _closed(self, backend):
+    def _closed(self, backend: BackendRelay | None) -> int:
         """Answer a Close here: the statement stays on the backend, for others and for later."""
         if backend is None or backend.stream.owed() == 0:
             self.relay.transport.write(_CLOSE_COMPLETE)

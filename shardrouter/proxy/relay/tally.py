@@ -5,7 +5,7 @@
 class Tally:
     """Counters of one node in one role. The buckets are those of ``metrics_snapshot``."""
 
-    def __init__(self, buckets):
+    def __init__(self, buckets: int) -> None:
         self.queries = 0
         self.errors = 0
         self.lost = 0
@@ -19,7 +19,7 @@ class Tally:
         self.buckets = [0] * buckets
         self.last = buckets - 1
 
-    def observe(self, seconds, is_end):
+    def observe(self, seconds: float, is_end: bool) -> None:
         """Count one exchange that took so long; ``is_end`` when no transaction is open now."""
         self.seconds += seconds
         at = int(seconds * 1000000.0).bit_length()
