@@ -1,4 +1,7 @@
+import ast
 import base64
+import inspect
+import re
 import time
 
 import pytest
@@ -13,6 +16,7 @@ from shardrouter.errors import (
     ClientProtocolError,
     LoginRefused,
 )
+from shardrouter.wire import scram, scram_secrets
 from shardrouter.wire.scram import SCRAM, SCRAM_PLUS, ScramClient, ScramServer
 from shardrouter.wire.scram_secrets import derive_keys, mock_verifier, verifier_of
 
@@ -307,3 +311,19 @@ def test_nothing_secret_is_shown():
     talk(ours, client)
     assert repr(ours) == "ScramServer()"
     assert repr(client) == "ScramClient(SCRAM-SHA-256)"
+
+
+def test_secrets_are_compared_in_constant_time():
+    """No ``==`` between bytes that an attacker chooses and bytes that are secret."""
+    secret = re.compile(r"key|proof|signature|binding|verifier|attribute")
+    for module in (scram, scram_secrets):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if not isinstance(node, ast.Compare):
+                continue
+            sides = [node.left, *node.comparators]
+            plain = [
+                isinstance(op, ast.Is | ast.IsNot | ast.Lt | ast.LtE | ast.In) for op in node.ops
+            ]
+            if all(plain) or any(isinstance(side, ast.Call) for side in sides):
+                continue
+            assert not secret.search(ast.unparse(node)), ast.unparse(node)

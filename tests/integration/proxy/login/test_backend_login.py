@@ -176,3 +176,22 @@ async def test_nobody_there(unused_port):
         await opened("host=does-not-exist.invalid user=app")
     with pytest.raises(BackendUnreachable):
         await send_cancel(f"host=127.0.0.1 port={unused_port}", 1, b"1234", 1)
+
+
+async def test_the_node_has_the_last_word(tls_server):
+    """Whatever let a client in here, a node lets in only whom its own rules admit."""
+    verifiers = {user: read_verifier(tls_server.verifier(user)) for user in ("app", "clear")}
+    keys = {user: derive_keys(PASSWORD, v.salt, v.iterations) for user, v in verifiers.items()}
+    by_method = {  # of the node: (without a secret, as after trust and cert; with the keys)
+        "postgres": ("tls", "tls"),  # trust
+        "app": ("08004", "tls"),  # scram-sha-256
+        "clear": ("08004", "08004"),  # password
+        "old_hash": ("08004", "08004"),  # md5
+        "rejected": ("28000", "28000"),
+        "certified": ("28000", "28000"),  # cert, and the proxy has none
+        "nobody": ("08004", "08004"),  # the mock salt is not that of our keys: no proof is sent
+    }
+    for user, expected in by_method.items():
+        secrets = (None, keys.get(user, keys["app"]))
+        found = tuple([await outcome(tls_server.dsn(), user, secret) for secret in secrets])
+        assert found == expected, user

@@ -3,12 +3,15 @@
 import asyncio
 import errno
 import os
+import random
 import socket
 import time
+from dataclasses import replace
 
 import pytest
 
 from shardrouter.errors import BackendUnreachable
+from shardrouter.proxy.login import read_rules
 from shardrouter.wire import messages
 from shardrouter.wire.scram import SCRAM
 from tests.support.doorstep_bed import KEYS, doorstep, make_door
@@ -372,3 +375,36 @@ async def test_no_socket_is_left_open():
         await eventually_async(lambda: bed.doorstep.logging_in == 0)
         await asyncio.sleep(0.05)
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_noise_disturbs_nobody(seed):
+    """Recorded first packets and SASL messages with bytes changed, cut and doubled."""
+    rng = random.Random(seed)
+    recorded = [
+        STARTUP,
+        SCRAM_STARTUP,
+        messages.SSL_REQUEST,
+        messages.GSSENC_REQUEST,
+        messages.cancel_request(1, b"key1"),
+        SCRAM_STARTUP + messages.sasl_initial_response(SCRAM, b"n,,n=,r=nonce"),
+        SCRAM_STARTUP + messages.sasl_response(b"c=biws,r=nonce,p=AAAA") * 2,
+    ]
+
+    async def disturb(bed):
+        raw = bytearray(rng.choice(recorded) + rng.randbytes(rng.choice((0, 0, 3, 300))))
+        for _ in range(rng.randrange(4)):
+            raw[rng.randrange(len(raw))] = rng.randrange(256)
+        client = await bed.raw()
+        client.say(bytes(raw[: rng.choice((len(raw), rng.randrange(len(raw)))) or 1]))
+        if rng.random() < 0.5:
+            client.writer.write_eof()
+        await client.rest()
+
+    nobody_trusted = replace(make_door(), rules=read_rules(["host all all all scram-sha-256"]))
+    async with doorstep(nobody_trusted, login_timeout_seconds=0.3) as bed:
+        for _ in range(5):
+            await asyncio.gather(*[disturb(bed) for _ in range(40)])
+            assert await bed.connect() == "ok"
+        await eventually_async(lambda: bed.doorstep.logging_in == 0)
+        assert len(bed.sessions) == 5
