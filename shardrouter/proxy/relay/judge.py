@@ -4,6 +4,7 @@ The text decides only when to ask the server what the session holds; the server'
 (``Session.learn``).
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from shardrouter.errors import ShardRouterError, StatementRefused
@@ -45,11 +46,15 @@ class Judge:
         self._judged: Effects = NO_EFFECTS
         self._was_refused = False
 
+    def effects(self, text: bytes) -> Effects:
+        """Return what a text may leave, as this client's server reads it."""
+        return self.session.plane.effects(text, self.session.relay.params)
+
     # Simple queries
 
     def query(self, text: bytes) -> int:
         """Decide on a simple query that is not plain. Returns a verdict of ``pair``."""
-        effects = self._judged = self.session.plane.effects(text)
+        effects = self._judged = self.effects(text)
         flags = effects.flags
         if self._is_refused(effects):
             return DROPPED
@@ -175,13 +180,13 @@ class Judge:
         """Return the statement of a Parse message that was not seen before."""
         text = body[: body.find(b"\0")]
         plain = is_plain(text)
-        effects = NO_EFFECTS if plain else self.session.plane.effects(text)
+        effects = NO_EFFECTS if plain else self.effects(text)
         return self.session.plane.definitions.add(body, effects, plain)
 
     def define_long(self, beginning: bytes) -> Definition:
         """Return the statement of a Parse that is too long to be kept."""
         number = self.session.plane.definitions.next_number()
-        return Definition(number, None, self.session.plane.effects(beginning), is_plain=False)
+        return Definition(number, None, self.effects(beginning), is_plain=False)
 
     def parse(self, definition: Definition) -> Definition:
         """Return the statement to prepare in the place of this one: often the same."""
@@ -195,9 +200,16 @@ class Judge:
         self.use(definition)
         return definition
 
-    def use(self, definition: Definition) -> None:
-        """Judge a statement that is run, or may be."""
-        effects = self._judged = definition.effects
+    def use(self, definition: Definition, also: Effects = NO_EFFECTS) -> None:
+        """Judge a statement that is run, or may be, ``also`` with what its caller's text does."""
+        effects = definition.effects
+        if also is not NO_EFFECTS:
+            effects = replace(
+                effects,
+                flags=effects.flags | also.flags,
+                setting_names=effects.setting_names + also.setting_names,
+            )
+        self._judged = effects
         if effects.flags & Effect.OWN_SETTING:
             self.session.choice.is_any_shard_right = True
         self._read_begin(effects)

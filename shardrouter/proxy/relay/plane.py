@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 
 MOST_EFFECTS: Final = 4096  # texts whose effects are kept
 LONGEST_KEPT_TEXT: Final = 8192  # bytes
+UNSAFE_ENCODINGS: Final = frozenset(
+    {"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"}
+)
+"""In these a byte that looks like ASCII may be half of a character."""
 SWEEP_SECONDS: Final = 0.05
 QUOTA_SECONDS: Final = 5.0
 
@@ -58,7 +62,7 @@ class Plane:
         self.freshness: Counter[str] = Counter()
         self.is_paused = False
         self.is_draining = False
-        self._effects: OrderedDict[bytes, Effects] = OrderedDict()
+        self._effects: OrderedDict[tuple[bytes, bool, bool], Effects] = OrderedDict()
         self._numbers = 0
         self._number_step = 1
         self._rng = random.Random()
@@ -118,13 +122,19 @@ class Plane:
 
     # Statements
 
-    def effects(self, text: bytes) -> Effects:
-        """Return what a text may leave in a session; texts that come again are read once."""
-        found = self._effects.get(text)
+    def effects(self, text: bytes, reported: Reported) -> Effects:
+        """Return what a text may leave in a session; texts that come again are read once.
+
+        ``reported`` tells how the server reads the text: what a quote is, what a byte.
+        """
+        standard = reported.values.get("standard_conforming_strings") != "off"
+        encoding = reported.values.get("client_encoding", "UTF8").upper()
+        key = (text, standard, encoding not in UNSAFE_ENCODINGS)
+        found = self._effects.get(key)
         if found is None:
-            found = effects_of(text)
+            found = effects_of(text, standard_strings=standard, ascii_safe=key[2])
             if len(text) <= LONGEST_KEPT_TEXT:
-                self._effects[text] = found
+                self._effects[key] = found
                 if len(self._effects) > MOST_EFFECTS:
                     self._effects.popitem(last=False)
         return found

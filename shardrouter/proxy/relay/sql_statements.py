@@ -5,6 +5,7 @@ prepared again where it is executed. Only simple queries of one statement are re
 other form is left to the server, which then tells that it has such a statement: that pins.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from shardrouter.errors import StatementRefused
@@ -12,6 +13,7 @@ from shardrouter.proxy.relay.definition import Definition
 from shardrouter.proxy.relay.pair import DROPPED, FORWARD, WAIT
 from shardrouter.sql import Effect, Effects
 from shardrouter.sql.effects import Deallocate, Discard, DiscardKind, Execute, Prepare
+from shardrouter.sql.plain import is_plain
 from shardrouter.wire import messages
 from shardrouter.wire.codes import Owed
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from shardrouter.proxy.relay.session import Session
 
 _SQL_MARK: Final = b"\0SQL"  # no text of a Parse message begins with NUL
+NO_EFFECTS: Final = Effects(Effect.NONE, ())
 _OURS: Final = b"_sr"
 
 
@@ -38,7 +41,7 @@ class SqlStatements:
             case Prepare():
                 return self._prepare(text, statement)
             case Execute():
-                return self._execute(text, statement)
+                return self._execute(text, statement, effects)
             case Deallocate():
                 return self._deallocate(statement)
             case Discard(what=DiscardKind.ALL):
@@ -94,11 +97,12 @@ class SqlStatements:
         definitions = self._session.plane.definitions
         found = definitions.get(key)
         if found is None:
-            effects = Effects(statement.flags, ())
-            found = definitions.add(key, effects, is_plain=not statement.flags)
+            plain = is_plain(statement.body)
+            effects = NO_EFFECTS if plain else self._judge.effects(statement.body)
+            found = definitions.add(key, effects, is_plain=plain)
         return found
 
-    def _execute(self, text: bytes, statement: Execute) -> int:
+    def _execute(self, text: bytes, statement: Execute, effects: Effects) -> int:
         relay = self._session.relay
         name = statement.name.value
         definition = relay.statements.names.get(name)
@@ -113,7 +117,8 @@ class SqlStatements:
             return self._session.not_acquired()
         if not self._judge.is_failed() and definition not in relay.backend.prepared:
             self._bring(definition)
-        self._judge.use(definition)
+        own = effects.flags & ~(Effect.SUSPECT | Effect.STATEMENTS)
+        self._judge.use(definition, replace(effects, flags=own))
         self._judge.mark()
         name_in_text = statement.name
         self._put_query(text[: name_in_text.start] + definition.name + text[name_in_text.end :])
