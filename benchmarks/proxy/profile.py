@@ -1,8 +1,9 @@
 """Say where the proxy's user time goes: ``python -m benchmarks.proxy.profile [--mode MODE]``.
 
-pgbench -S runs against one worker while ``perf`` samples its user mode; compiled modules appear
-with their functions. Modules that are plain Python are all the interpreter to perf: where
-``py-spy`` is installed, a second table tells them apart. Prints tables for benchmarks/README.md.
+pgbench -S runs against one worker while ``perf`` samples its user mode. One table tells which
+functions ran; there the interpreter is one function and says little. The other counts what ran,
+the interpreter too, for the innermost compiled function that asked for it. Prints both as they
+stand in benchmarks/README.md.
 """
 
 import argparse
@@ -11,101 +12,84 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import WrongAnswer
-from benchmarks.proxy.accounting import cpu_time
 from benchmarks.proxy.doors import OURS, PURE, Door
-from benchmarks.proxy.pgbench import Load, find_pgbench, run_pgbench
-from benchmarks.proxy.profile_symbols import PerfSample, read_perf, read_stacks
+from benchmarks.proxy.pgbench import Load, find_pgbench, run_pgbench, warm_up
+from benchmarks.proxy.profile_symbols import Call, Function, itself, owner, read_chains
 from benchmarks.proxy.query_cost import MODES
 from benchmarks.proxy.stage import ProxyStage, open_stage
 
 INSTALL: Final = "perf is not installed: apt-get install linux-perf"
 SECONDS: Final = 8
-PERF_HERTZ: Final = 5000
-STACKS_HERTZ: Final = 400
-SHOWN: Final = 30
+HERTZ: Final = 4000
+CHAIN: Final = "dwarf,8192"  # optimised code keeps no frame pointers
+SHOWN: Final = 25
 """Lines of a table; the rest is summed up."""
 
 SMALLEST_SHARE: Final = 0.005
-PROFILER_TIMEOUT_SECONDS: Final = 120.0
-
-Profiler = Callable[[Path, Door], Sequence[str | Path]]
-"""Returns the command that writes its samples into the file for ``SECONDS``."""
+PERF_TIMEOUT_SECONDS: Final = 300.0
 
 
 def profile(stage: ProxyStage, name: str, load: Load) -> None:
     """Measure what a query costs, then sample it, and print the tables."""
     program = find_pgbench(stage.fleet)
-    with stage.open(name) as door, stage.load_for(door):
-        run_pgbench(program, door, load)
+    with stage.open(name) as door, stage.load_for(door), tempfile.TemporaryDirectory() as directory:
+        warm_up(program, door, load)
         cost = run_pgbench(program, door, load)
-        print(
-            f"{name}, {load.mode} x {load.clients}: {cost.cpu_us:.1f} us of processor time a"
-            f" query, {cost.user_us:.1f} us of it in user mode\n"
-        )
-        with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory) / "samples"
-            with _sampled(_perf(path, door)):
-                run_pgbench(program, door, load)
-            samples = read_perf(_perf_lines(path))
-            print_table("function", "module", Counter(samples), cost.user_us)
-            if shutil.which("py-spy"):
-                with _sampled(_py_spy(path, _busiest(door))):
-                    run_pgbench(program, door, load)
-                leaves = read_stacks(path.read_text().splitlines())
-                print("\nThe same by Python function (py-spy), user and system:\n")
-                print_table("function", "file", leaves, cost.cpu_us)
+        samples = Path(directory) / "samples"
+        with _recorded(door, samples):
+            run_pgbench(program, door, load)
+        chains = _chains(samples)
+    print(
+        f"{name}, {load.mode} x {load.clients}: {cost.cpu_us:.1f} us of processor time a query,"
+        f" {cost.user_us:.1f} us of it in user mode; {len(chains):,} samples\n"
+    )
+    print_table("function with what it calls", Counter(map(owner, chains)), cost.user_us)
+    print()
+    print_table("function by itself", Counter(map(itself, chains)), cost.user_us)
 
 
-def print_table(what: str, where: str, found: Counter[PerfSample], us: float) -> None:
+def print_table(what: str, found: Counter[Function], us: float) -> None:
     """Print a table in Markdown; ``us`` is what all the samples together stand for."""
     total = found.total()
     if not total:
-        raise WrongAnswer("the profiler saw nothing")
+        raise WrongAnswer("perf saw nothing")
     shown = [(s, n) for s, n in found.most_common(SHOWN) if n / total >= SMALLEST_SHARE]
     rest = total - sum(count for _, count in shown)
-    print(f"| share | us a query | {what} | {where} |\n|---:|---:|---|---|")
-    for (function, module), count in (*shown, (("everything else", ""), rest)):
+    print(f"| share | us a query | {what} | module |\n|---:|---:|---|---|")
+    for (name, module), count in (*shown, (Function("everything else", ""), rest)):
         part = count / total
-        print(f"| {part:.1%} | {part * us:.2f} | {function} | {module} |")
+        print(f"| {part:.1%} | {part * us:.2f} | {name} | {module} |")
 
 
 @contextmanager
-def _sampled(command: Sequence[str | Path]) -> Iterator[None]:
-    """Run a profiler beside the block."""
+def _recorded(door: Door, path: Path) -> Iterator[None]:
+    """Let perf sample the proxy's processes while the block runs."""
+    command = ["perf", "record", "-e", "cpu-clock:u", "-F", str(HERTZ), "--call-graph", CHAIN]
+    command += ["-p", ",".join(str(pid) for pid in door.pids), "-o", str(path)]
     with subprocess.Popen(
-        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, "--", "sleep", str(SECONDS - 1)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         yield
-        told, _ = process.communicate(timeout=PROFILER_TIMEOUT_SECONDS)
+        told, _ = process.communicate(timeout=PERF_TIMEOUT_SECONDS)
     if process.returncode:
-        raise WrongAnswer(f"{command[0]} failed: {told.strip()}")
+        raise WrongAnswer(f"perf failed: {told.strip()}")
 
 
-def _perf(path: Path, door: Door) -> list[str | Path]:
-    pids = ",".join(str(pid) for pid in door.pids)
-    record = ["perf", "record", "-e", "cpu-clock:u", "-F", str(PERF_HERTZ), "-p", pids]
-    return [*record, "-o", path, "--", "sleep", str(SECONDS - 1)]
-
-
-def _perf_lines(path: Path) -> Iterable[str]:
+def _chains(path: Path) -> list[list[Call]]:
     command = ["perf", "script", "-i", str(path), "-F", "ip,sym,dso"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-
-
-def _py_spy(path: Path, pid: int) -> list[str | Path]:
-    how = ["--rate", str(STACKS_HERTZ), "--duration", str(SECONDS - 1), "--format", "raw"]
-    return ["py-spy", "record", *how, "--nonblocking", "--pid", str(pid), "--output", path]
-
-
-def _busiest(door: Door) -> int:
-    """Return the worker: its parent does next to nothing."""
-    return max(door.pids, key=lambda pid: cpu_time([pid]).total)
+    told = subprocess.run(
+        command, capture_output=True, text=True, timeout=PERF_TIMEOUT_SECONDS, check=True
+    )
+    return list(read_chains(told.stdout.splitlines()))
 
 
 def main() -> None:

@@ -1,40 +1,70 @@
-"""Turn what profilers write into functions and modules that people can read. Pure."""
+"""Turn what perf writes into functions and modules that people can read. Pure."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
-from typing import Final
+from typing import Final, NamedTuple
 
-PerfSample = tuple[str, str]
-"""A function and the module it is in."""
-
-_LINE: Final = re.compile(r"^\s*[0-9a-f]+ (?P<symbol>.*) \((?P<module>[^()]*)\)$")
+_LINE: Final = re.compile(r"^\s*[0-9a-f]+ (?P<symbol>.*) \((?P<path>[^()]*)\)$")
 _CYTHON: Final = re.compile(r"^__pyx_[a-z_]+?_(?=\d)")
 _LENGTH: Final = re.compile(r"\d+")
 _NUMBER: Final = re.compile(r"^\d+")
 _ENDING: Final = re.compile(r"\.(constprop|isra|part|cold)(\.\d+)*$")
-_FRAME: Final = re.compile(r"^(?P<function>.*) \((?P<file>[^()]*?)(:\d+)?\)$")
+_INLINED: Final = "inlined"
+OWNERS: Final = ("/shardrouter/", "/uvloop/")
+"""Parts of paths of compiled modules that call the interpreter and libraries, not they them."""
 
 
-def read_perf(lines: Iterable[str]) -> Iterator[PerfSample]:
-    """Yield function and module of each line of ``perf script -F ip,sym,dso``."""
+class Function(NamedTuple):
+    """A function and the module it is in."""
+
+    name: str
+    module: str
+
+
+NOBODY: Final = Function("no such caller: other threads, plain Python", "")
+
+
+class Call(NamedTuple):
+    """A line of a call chain."""
+
+    symbol: str
+    path: str
+
+    @property
+    def function(self) -> Function:
+        """Return what people call it."""
+        module = PurePath(self.path).name.partition(".cpython-")[0]
+        return Function(readable(self.symbol), re.sub(r"\.so.*", "", module))
+
+
+def read_chains(lines: Iterable[str]) -> Iterator[list[Call]]:
+    """Yield the call chain of each sample of ``perf script -F ip,sym,dso``, innermost first.
+
+    What was inlined counts as the function that it is in.
+    """
+    chain: list[Call] = []
     for line in lines:
         found = _LINE.match(line)
-        if found:
-            module = PurePath(found["module"]).name.partition(".cpython-")[0]
-            yield readable(found["symbol"]), re.sub(r"(\.so|\.py).*", "", module)
+        if found and found["path"] != _INLINED:
+            chain.append(Call(found["symbol"], found["path"]))
+        elif not line.strip() and chain:
+            yield chain
+            chain = []
+    if chain:
+        yield chain
 
 
-def read_stacks(lines: Iterable[str]) -> Counter[PerfSample]:
-    """Count the innermost functions of ``py-spy record --format raw``: stacks and how often."""
-    found: Counter[PerfSample] = Counter()
-    for line in lines:
-        stack, _, count = line.rpartition(" ")
-        frame = _FRAME.match(stack.rpartition(";")[2])
-        if frame:
-            found[frame["function"], frame["file"]] += int(count)
-    return found
+def itself(chain: Sequence[Call]) -> Function:
+    """Return the function that ran."""
+    return chain[0].function
+
+
+def owner(chain: Sequence[Call]) -> Function:
+    """Return the innermost function of a compiled module: it ran, or what it called."""
+    owned = (call for call in chain if any(part in call.path for part in OWNERS))
+    found = next((call for call in owned if call.path.endswith(".so")), None)
+    return NOBODY if found is None else found.function
 
 
 def readable(symbol: str) -> str:

@@ -6,7 +6,13 @@ import pytest
 
 from benchmarks.measure import WrongAnswer
 from benchmarks.proxy.profile import print_table
-from benchmarks.proxy.profile_symbols import read_perf, read_stacks, readable
+from benchmarks.proxy.profile_symbols import (
+    NOBODY,
+    itself,
+    owner,
+    read_chains,
+    readable,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,32 +35,40 @@ def test_readable(symbol, name):
     assert readable(symbol) == name
 
 
-def test_perf_lines_are_read_and_others_left_out():
-    lines = [
-        "    7fb1d53c264b handle_amd (/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2)",
-        "    55d0 __pyx_f_1a_1b_f (/x/shardrouter/wire/stream.cpython-311-x86_64-linux-gnu.so)",
-        "    7f00 [unknown] ([vdso])",
-        "",
-    ]
-    assert list(read_perf(lines)) == [
-        ("handle_amd", "ld-linux-x86-64"),
-        ("f", "stream"),
-        ("[unknown]", "[vdso]"),
+LINES = """\
+\t   1af840 pymalloc_alloc (inlined)
+\t   1af840 _PyObject_Malloc (/usr/lib/libpython3.11.so.1.0)
+\t    fdcb9 _PyEval_EvalFrameDefault (/usr/lib/libpython3.11.so.1.0)
+\t    1fabd __pyx_f_1a_1b_4Pair_quiet (/x/shardrouter/proxy/pair.cpython-311-x86_64-linux-gnu.so)
+\t   1165c3 __pyx_f_6uvloop_4loop_run (/v/uvloop/loop.cpython-311-x86_64-linux-gnu.so)
+\tffffffffffffffff [unknown] ([unknown])
+
+
+\t      b46 __vdso_clock_gettime ([vdso])
+\t   1165c3 uv__io_poll (/v/uvloop/loop.cpython-311-x86_64-linux-gnu.so)
+
+\t      b46 main (/srv/shardrouter/.venv/bin/python3.11)
+""".splitlines()
+
+
+def test_chains_are_read_innermost_first_and_without_what_was_inlined():
+    chains = list(read_chains(LINES))
+    assert [len(chain) for chain in chains] == [5, 2, 1]
+    assert [itself(chain) for chain in chains] == [
+        ("_PyObject_Malloc", "libpython3.11"),
+        ("__vdso_clock_gettime", "[vdso]"),
+        ("main", "python3.11"),
     ]
 
 
-def test_only_the_innermost_function_of_a_stack_counts():
-    lines = [
-        "main (a.py:1);run (b.py:20);feed (c.py:3) 4",
-        "main (a.py:1);feed (c.py:9) 2",
-        "main (a.py:1) 1",
-    ]
-    assert read_stacks(lines) == Counter({("feed", "c.py"): 6, ("main", "a.py"): 1})
+def test_what_ran_counts_for_the_compiled_function_that_asked_for_it():
+    found = [owner(chain) for chain in read_chains(LINES)]
+    assert found == [("Pair.quiet", "pair"), ("uv__io_poll", "loop"), NOBODY]
 
 
 def test_table_tells_shares_and_microseconds_and_sums_up_the_rest(capsys):
     found = Counter({("feed", "stream"): 900, ("poll", "loop"): 99, ("rare", "loop"): 1})
-    print_table("function", "module", found, us=10.0)
+    print_table("function", found, us=10.0)
     lines = capsys.readouterr().out.splitlines()
     assert lines[2:] == [
         "| 90.0% | 9.00 | feed | stream |",
@@ -65,4 +79,4 @@ def test_table_tells_shares_and_microseconds_and_sums_up_the_rest(capsys):
 
 def test_a_profile_without_samples_is_no_result():
     with pytest.raises(WrongAnswer, match="saw nothing"):
-        print_table("function", "module", Counter(), us=10.0)
+        print_table("function", Counter(), us=10.0)
