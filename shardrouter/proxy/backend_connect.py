@@ -19,10 +19,8 @@ from shardrouter.errors import (
 )
 from shardrouter.proxy.backend_address import BackendAddress, SslMode
 from shardrouter.proxy.channel import MessageChannel, Peer, TlsFacts
-from shardrouter.wire import messages
-from shardrouter.wire.certificate import binding_of
+from shardrouter.wire import ALPN, binding_of, messages
 
-ALPN: Final = "postgresql"
 TLS_CLOSE_SECONDS: Final = 2.0  # how long a node may take to answer the end of TLS
 
 _OPTIONS: Final = {

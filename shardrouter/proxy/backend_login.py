@@ -23,9 +23,7 @@ from shardrouter.errors import (
 from shardrouter.proxy.backend_address import BackendAddress, SslMode, read_address
 from shardrouter.proxy.backend_connect import connect, tls_attempts
 from shardrouter.proxy.channel import MessageChannel
-from shardrouter.wire import messages
-from shardrouter.wire.scram import SCRAM_PLUS, ScramClient
-from shardrouter.wire.scram_secrets import ScramKeys, derive_keys
+from shardrouter.wire import SCRAM_PLUS, ScramClient, ScramKeys, derive_keys, messages
 
 MOST_BYTES: Final = 64 * 1024  # of one message during a login, as libpq allows
 MOST_MESSAGES: Final = 1000  # between login and ReadyForQuery: settings, notices

@@ -23,12 +23,7 @@ from shardrouter.errors import (
 from shardrouter.proxy.channel import MessageChannel, Peer
 from shardrouter.proxy.entrance import enter
 from shardrouter.proxy.login import Identity, LoginDoor, authenticate
-from shardrouter.wire.startup import (
-    MOST_STARTUP_BYTES,
-    CancelRequest,
-    StartupMessage,
-    read_first_packet,
-)
+from shardrouter.wire import MOST_STARTUP_BYTES, CancelRequest, StartupMessage, read_first_packet
 
 logger = logging.getLogger(__name__)
 

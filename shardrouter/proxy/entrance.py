@@ -13,9 +13,7 @@ from typing import Final
 from shardrouter.errors import ClientProtocolError, ConnectionLost
 from shardrouter.proxy.channel import MessageChannel, Peer, TlsFacts
 from shardrouter.proxy.login import ClientTls
-from shardrouter.proxy.login.tls import ALPN
-from shardrouter.wire.messages import GSSENC_REQUEST, SSL_REQUEST
-from shardrouter.wire.startup import MOST_STARTUP_BYTES
+from shardrouter.wire import ALPN, MOST_STARTUP_BYTES, messages
 
 TLS_CLOSE_SECONDS: Final = 5.0  # how long a client may take to answer the end of TLS
 _HANDSHAKE: Final = b"\x16"
@@ -39,10 +37,10 @@ async def enter(connection: socket.socket, peer: Peer, tls: ClientTls | None) ->
                 raise ClientProtocolError("a TLS handshake where none was offered")
             return await _secured(connection, peer, tls, is_direct=True)
         head = await _take(connection)
-        if head not in (SSL_REQUEST, GSSENC_REQUEST) or head in refused:
+        if head not in (messages.SSL_REQUEST, messages.GSSENC_REQUEST) or head in refused:
             return await _plain(connection, peer, head)
         _refuse_early_bytes(connection)
-        if head == SSL_REQUEST and tls is not None:
+        if head == messages.SSL_REQUEST and tls is not None:
             connection.send(b"S")
             return await _secured(connection, peer, tls, is_direct=False)
         # Each at most once: asked again, it is read as a startup packet, and refused as one.

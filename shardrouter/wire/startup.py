@@ -17,6 +17,7 @@ from shardrouter.wire.messages import (
 )
 
 MOST_STARTUP_BYTES: Final = 10_000  # as MAX_STARTUP_PACKET_LENGTH of Postgres
+ALPN: Final = "postgresql"  # what TLS calls our protocol
 LONGEST_NAME_BYTES: Final = 63  # longer names of users and databases are cut, as Postgres does
 SHORTEST_KEY: Final = 4
 LONGEST_KEY: Final = 256

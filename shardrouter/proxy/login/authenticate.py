@@ -14,10 +14,7 @@ from shardrouter.proxy.channel import MessageChannel, Peer
 from shardrouter.proxy.login.door import LoginDoor
 from shardrouter.proxy.login.identity import Identity
 from shardrouter.proxy.login.rules import Method
-from shardrouter.wire import messages
-from shardrouter.wire.scram import MOST_SASL_BYTES, ScramServer
-from shardrouter.wire.scram_secrets import ScramKeys
-from shardrouter.wire.startup import StartupMessage
+from shardrouter.wire import MOST_SASL_BYTES, ScramKeys, ScramServer, StartupMessage, messages
 
 logger = logging.getLogger(__name__)
 

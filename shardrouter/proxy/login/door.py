@@ -16,7 +16,7 @@ from shardrouter.proxy.login.rules import Method, Rules, read_rules
 from shardrouter.proxy.login.throttle import Throttle
 from shardrouter.proxy.login.tls import ClientTls, load_client_tls
 from shardrouter.proxy.login.users_file import UserEntry, read_users
-from shardrouter.wire.scram_secrets import ScramKeys, ScramVerifier, mock_verifier
+from shardrouter.wire import ScramKeys, ScramVerifier, mock_verifier
 
 NONCE_BYTES: Final = 18  # as Postgres
 

@@ -18,7 +18,7 @@ from psycopg import sql
 from shardrouter.config import public_dsn
 from shardrouter.control.tasks import spawn
 from shardrouter.errors import LoginRefused, SettingsError, ShardRouterError
-from shardrouter.wire.scram_secrets import ScramVerifier, read_verifier
+from shardrouter.wire import ScramVerifier, read_verifier
 
 logger = logging.getLogger(__name__)
 

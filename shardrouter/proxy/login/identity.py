@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from shardrouter.wire.scram_secrets import ScramKeys
+from shardrouter.wire import ScramKeys
 
 BackendSecret = ScramKeys
 

@@ -8,13 +8,11 @@ import ssl
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from shardrouter.config import ProxyAuthSettings
 from shardrouter.errors import SettingsError
-from shardrouter.wire.certificate import binding_of, end_of
-
-ALPN: Final = "postgresql"
+from shardrouter.wire import ALPN, binding_of, end_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shardrouter.errors import SettingsError
-from shardrouter.wire.scram_secrets import (
-    ScramKeys,
-    ScramVerifier,
-    decoded,
-    keys_of,
-    read_verifier,
-)
+from shardrouter.wire import ScramKeys, ScramVerifier, decoded, keys_of, read_verifier
 
 _CLIENT_KEY: Final = "client-key:"
 
