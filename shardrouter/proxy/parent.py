@@ -123,6 +123,8 @@ class Parent:
         self._ending.set()
 
     async def _start(self) -> None:
+        for address in self._listeners.addresses():
+            logger.info("proxy_listens address=%s workers=%d", address, self._crew.size)
         self._crew.start()
         inheritance = self._claim.inheritance
         if inheritance is None:
@@ -139,8 +141,6 @@ class Parent:
                 sign_lock(self._listeners.unix.lock)
             self._claim.inheritance = None
             self._http.start(None)
-        for address in self._listeners.addresses():
-            logger.info("proxy_listens address=%s workers=%d", address, self._crew.size)
 
     async def _serve_within(self, seconds: float) -> None:
         """Wait until all workers serve, or the end has come."""

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.echo_folder import EchoClient, EchoFolder, echo_folder
 from tests.support.eventually import eventually
-from tests.support.proxy_process import EchoClient, ProxyFolder, proxy_folder
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[ProxyFolder]:
-    with proxy_folder(tmp_path) as made:
+def folder(tmp_path: Path) -> Iterator[EchoFolder]:
+    with echo_folder(tmp_path) as made:
         yield made
 
 
-def clients_of_both(folder: ProxyFolder, port: int) -> dict[int, EchoClient]:
+def clients_of_both(folder: EchoFolder, port: int) -> dict[int, EchoClient]:
     """Connect until each of two workers has a client."""
     found: dict[int, EchoClient] = {}
     while len(found) < 2:
@@ -28,7 +28,7 @@ def clients_of_both(folder: ProxyFolder, port: int) -> dict[int, EchoClient]:
     return found
 
 
-def test_clients_reach_all_workers_by_tcp_and_unix_socket(folder: ProxyFolder) -> None:
+def test_clients_reach_all_workers_by_tcp_and_unix_socket(folder: EchoFolder) -> None:
     folder.configure(unix_socket_directory=".")
     proxy = folder.start()
     assert set(clients_of_both(folder, proxy.port)) == set(proxy.worker_pids())
@@ -37,7 +37,7 @@ def test_clients_reach_all_workers_by_tcp_and_unix_socket(folder: ProxyFolder) -
     assert by_socket.echo("hello") == "hello"
 
 
-def test_a_killed_worker_is_replaced_and_the_other_is_not_disturbed(folder: ProxyFolder) -> None:
+def test_a_killed_worker_is_replaced_and_the_other_is_not_disturbed(folder: EchoFolder) -> None:
     proxy = folder.start()
     port = proxy.port
     (dead, its_client), (other, its_neighbour) = clients_of_both(folder, port).items()
@@ -55,7 +55,7 @@ def test_a_killed_worker_is_replaced_and_the_other_is_not_disturbed(folder: Prox
     assert {row["state"] for row in rows} == {"serving"}
 
 
-def test_a_worker_that_talks_nonsense_is_replaced(folder: ProxyFolder) -> None:
+def test_a_worker_that_talks_nonsense_is_replaced(folder: EchoFolder) -> None:
     folder.configure(workers=1)
     proxy = folder.start()
     client = folder.client(proxy.port)
@@ -69,7 +69,7 @@ def test_a_worker_that_talks_nonsense_is_replaced(folder: ProxyFolder) -> None:
     proxy.wait_for(f"pid={before} how=exit_code_0")
 
 
-def test_what_a_dead_worker_held_is_granted_to_others(folder: ProxyFolder) -> None:
+def test_what_a_dead_worker_held_is_granted_to_others(folder: EchoFolder) -> None:
     folder.configure("[proxy_pool]\nsize = 1")
     proxy = folder.start()
     (dead, holder), (_, other) = clients_of_both(folder, proxy.port).items()
@@ -80,7 +80,7 @@ def test_what_a_dead_worker_held_is_granted_to_others(folder: ProxyFolder) -> No
     eventually(lambda: other.ask("granted") == "s0-p/app")
 
 
-def test_sigterm_drains(folder: ProxyFolder) -> None:
+def test_sigterm_drains(folder: EchoFolder) -> None:
     folder.configure(unix_socket_directory=".")
     proxy = folder.start()
     port = proxy.port
@@ -95,7 +95,7 @@ def test_sigterm_drains(folder: ProxyFolder) -> None:
     assert not list((folder.path / "run").iterdir())
 
 
-def test_drain_has_a_deadline(folder: ProxyFolder) -> None:
+def test_drain_has_a_deadline(folder: EchoFolder) -> None:
     folder.configure(drain_seconds=0.3)
     proxy = folder.start()
     client = folder.client(proxy.port)
@@ -105,7 +105,7 @@ def test_drain_has_a_deadline(folder: ProxyFolder) -> None:
     assert client.is_closed()
 
 
-def test_a_second_signal_ends_it_now(folder: ProxyFolder) -> None:
+def test_a_second_signal_ends_it_now(folder: EchoFolder) -> None:
     folder.configure(drain_seconds=600)
     proxy = folder.start()
     client = folder.client(proxy.port)
@@ -117,7 +117,7 @@ def test_a_second_signal_ends_it_now(folder: ProxyFolder) -> None:
     assert client.is_closed()
 
 
-def test_a_client_of_the_admin_database_may_drain(folder: ProxyFolder) -> None:
+def test_a_client_of_the_admin_database_may_drain(folder: EchoFolder) -> None:
     proxy = folder.start()
     client = folder.client(proxy.port)
     client.pid()
@@ -126,7 +126,7 @@ def test_a_client_of_the_admin_database_may_drain(folder: ProxyFolder) -> None:
     assert proxy.ended() == 0
 
 
-def test_workers_leave_when_the_parent_is_killed(folder: ProxyFolder) -> None:
+def test_workers_leave_when_the_parent_is_killed(folder: EchoFolder) -> None:
     folder.configure(drain_seconds=1)
     proxy = folder.start()
     client = folder.client(proxy.port)
@@ -139,7 +139,7 @@ def test_workers_leave_when_the_parent_is_killed(folder: ProxyFolder) -> None:
     assert client.is_closed()
 
 
-def test_started_again_after_a_kill(folder: ProxyFolder) -> None:
+def test_started_again_after_a_kill(folder: EchoFolder) -> None:
     folder.configure(unix_socket_directory=".")
     proxy = folder.start()
     port = proxy.port
@@ -154,7 +154,7 @@ def test_started_again_after_a_kill(folder: ProxyFolder) -> None:
     assert folder.client(folder.path / f".s.PGSQL.{port}").pid() in again.worker_pids()
 
 
-def test_reload_takes_what_it_can_and_names_the_rest(folder: ProxyFolder) -> None:
+def test_reload_takes_what_it_can_and_names_the_rest(folder: EchoFolder) -> None:
     proxy = folder.start()
     client = folder.client(proxy.port)
     client.pid()
@@ -173,7 +173,7 @@ def test_reload_takes_what_it_can_and_names_the_rest(folder: ProxyFolder) -> Non
     assert "hunter2" not in proxy.log
 
 
-def test_sighup_keeps_the_old_settings_on_error(folder: ProxyFolder) -> None:
+def test_sighup_keeps_the_old_settings_on_error(folder: EchoFolder) -> None:
     proxy = folder.start()
     client = folder.client(proxy.port)
     client.pid()
@@ -187,7 +187,7 @@ def test_sighup_keeps_the_old_settings_on_error(folder: ProxyFolder) -> None:
     assert "9" in client.ask("parent broadcast verb=show arguments.what=max_clients")
 
 
-def test_all_workers_go_back_when_one_refuses(folder: ProxyFolder) -> None:
+def test_all_workers_go_back_when_one_refuses(folder: EchoFolder) -> None:
     proxy = folder.start()
     client = folder.client(proxy.port)
     client.pid()
@@ -197,7 +197,7 @@ def test_all_workers_go_back_when_one_refuses(folder: ProxyFolder) -> None:
     assert "refused" not in shown
 
 
-def test_a_replaced_worker_has_the_settings_in_force(folder: ProxyFolder) -> None:
+def test_a_replaced_worker_has_the_settings_in_force(folder: EchoFolder) -> None:
     folder.configure(workers=1)
     proxy = folder.start()
     client = folder.client(proxy.port)
@@ -211,7 +211,7 @@ def test_a_replaced_worker_has_the_settings_in_force(folder: ProxyFolder) -> Non
     eventually(lambda: "9" in client.ask("parent broadcast verb=show arguments.what=max_clients"))
 
 
-def test_a_worker_that_hangs_does_not_hold_up_the_others(folder: ProxyFolder) -> None:
+def test_a_worker_that_hangs_does_not_hold_up_the_others(folder: EchoFolder) -> None:
     proxy = folder.start()
     (hanging, _), (_, client) = clients_of_both(folder, proxy.port).items()
     os.kill(hanging, signal.SIGSTOP)
@@ -222,7 +222,7 @@ def test_a_worker_that_hangs_does_not_hold_up_the_others(folder: ProxyFolder) ->
         os.kill(hanging, signal.SIGCONT)
 
 
-def test_why_the_workers_do_not_start_is_told(folder: ProxyFolder) -> None:
+def test_why_the_workers_do_not_start_is_told(folder: EchoFolder) -> None:
     folder.configure(admin_users=["refuse-to-start"])
     proxy = folder.start()
     assert proxy.ended() == 1
@@ -230,7 +230,7 @@ def test_why_the_workers_do_not_start_is_told(folder: ProxyFolder) -> None:
     assert "Traceback" not in proxy.log
 
 
-def test_an_address_in_use_is_refused(folder: ProxyFolder) -> None:
+def test_an_address_in_use_is_refused(folder: EchoFolder) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         folder.configure(listen=f"127.0.0.1:{taken.getsockname()[1]}")
         proxy = folder.start()
@@ -239,7 +239,7 @@ def test_an_address_in_use_is_refused(folder: ProxyFolder) -> None:
     assert not list((folder.path / "run").iterdir())
 
 
-def test_another_proxy_does_not_share_the_port(folder: ProxyFolder) -> None:
+def test_another_proxy_does_not_share_the_port(folder: EchoFolder) -> None:
     port = folder.start().port
     folder.configure(listen=f"127.0.0.1:{port}", run_directory="other")
     other = folder.start()

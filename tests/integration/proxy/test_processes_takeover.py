@@ -14,15 +14,15 @@ from typing import Final
 
 import pytest
 
+from tests.support.echo_folder import EchoClient, EchoFolder, EchoProxy, echo_folder
 from tests.support.eventually import eventually
-from tests.support.proxy_process import EchoClient, ProxyFolder, ProxyProcess, proxy_folder
 
 PAUSE_SECONDS: Final = 0.003  # leaves the processors to those that start
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[ProxyFolder]:
-    with proxy_folder(tmp_path) as made:
+def folder(tmp_path: Path) -> Iterator[EchoFolder]:
+    with echo_folder(tmp_path) as made:
         yield made
 
 
@@ -55,7 +55,7 @@ class Knocking:
             self._is_over.wait(PAUSE_SECONDS)
 
 
-def successor(folder: ProxyFolder, old: ProxyProcess) -> ProxyProcess:
+def successor(folder: EchoFolder, old: EchoProxy) -> EchoProxy:
     new = folder.start()
     new.wait_for("proxy_listens")
     old.wait_for("takeover_done")
@@ -63,7 +63,7 @@ def successor(folder: ProxyFolder, old: ProxyProcess) -> ProxyProcess:
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 2), (3, 1), (1, 3)])
-def test_no_connection_is_lost(folder: ProxyFolder, before: int, after: int) -> None:
+def test_no_connection_is_lost(folder: EchoFolder, before: int, after: int) -> None:
     folder.configure(workers=before)
     old = folder.start()
     port = old.port
@@ -85,7 +85,7 @@ def test_no_connection_is_lost(folder: ProxyFolder, before: int, after: int) -> 
     assert new.port == port
 
 
-def test_again_and_again(folder: ProxyFolder) -> None:
+def test_again_and_again(folder: EchoFolder) -> None:
     folder.configure(unix_socket_directory=".", http_listen="")
     proxy = folder.start()
     port = proxy.port
@@ -102,7 +102,7 @@ def test_again_and_again(folder: ProxyFolder) -> None:
     assert not list(folder.path.glob(".s.PGSQL*"))
 
 
-def test_the_old_one_goes_on_when_the_new_one_cannot_start(folder: ProxyFolder) -> None:
+def test_the_old_one_goes_on_when_the_new_one_cannot_start(folder: EchoFolder) -> None:
     folder.configure(unix_socket_directory=".")
     old = folder.start()
     port = old.port
@@ -117,7 +117,7 @@ def test_the_old_one_goes_on_when_the_new_one_cannot_start(folder: ProxyFolder) 
     assert old.ended() == 0
 
 
-def test_a_new_address_is_opened_and_the_old_one_ends(folder: ProxyFolder) -> None:
+def test_a_new_address_is_opened_and_the_old_one_ends(folder: EchoFolder) -> None:
     old = folder.start()
     before = old.port
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -130,7 +130,7 @@ def test_a_new_address_is_opened_and_the_old_one_ends(folder: ProxyFolder) -> No
     assert folder.client(after).pid() in new.worker_pids()
 
 
-def test_http_goes_over_too(folder: ProxyFolder) -> None:
+def test_http_goes_over_too(folder: EchoFolder) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     folder.configure(http_listen=f"127.0.0.1:{port}")
@@ -143,7 +143,7 @@ def test_http_goes_over_too(folder: ProxyFolder) -> None:
     assert eventually(lambda: ready_workers(port)) == 1
 
 
-def test_only_the_same_user_may_take_over(folder: ProxyFolder) -> None:
+def test_only_the_same_user_may_take_over(folder: EchoFolder) -> None:
     proxy = folder.start()
     assert proxy.port
     run = folder.path / "run"
@@ -158,7 +158,7 @@ def test_only_the_same_user_may_take_over(folder: ProxyFolder) -> None:
 NONSENSE = (b"", b"nonsense\n", b'{"request": "take over", "format": 99}\n', b"x" * 2_000_000)
 
 
-def test_nonsense_at_the_control_socket_does_no_harm(folder: ProxyFolder) -> None:
+def test_nonsense_at_the_control_socket_does_no_harm(folder: EchoFolder) -> None:
     old = folder.start()
     port = old.port
     for said in NONSENSE:
@@ -174,7 +174,7 @@ def test_nonsense_at_the_control_socket_does_no_harm(folder: ProxyFolder) -> Non
     assert old.ended() == 0
 
 
-def test_a_successor_that_is_killed_half_way(folder: ProxyFolder) -> None:
+def test_a_successor_that_is_killed_half_way(folder: EchoFolder) -> None:
     old = folder.start()
     port = old.port
     new = folder.start()

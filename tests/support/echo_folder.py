@@ -26,7 +26,7 @@ START_SECONDS: Final = 30.0  # three processes that import much, on processors t
 FLEET: Final = '[[shards]]\nid = "s0"\nprimary = "host=db0"\n'
 
 
-class ProxyProcess:
+class EchoProxy:
     """One parent process; its log is read from a file."""
 
     def __init__(self, config: Path, name: str) -> None:
@@ -126,14 +126,14 @@ class EchoClient:
         self._sock.close()
 
 
-class ProxyFolder:
+class EchoFolder:
     """A folder with settings, in which proxies are started."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "proxy.toml"
         (path / "fleet.toml").write_text(FLEET)
-        self.started: list[ProxyProcess] = []
+        self.started: list[EchoProxy] = []
         self.clients: list[EchoClient] = []
         self.configure()
 
@@ -142,8 +142,8 @@ class ProxyFolder:
         lines = [f"{key} = {_toml(value)}" for key, value in {**DEFAULTS, **proxy}.items()]
         self.config.write_text("\n".join(["[proxy]", *lines, more]))
 
-    def start(self) -> ProxyProcess:
-        self.started.append(ProxyProcess(self.config, f"proxy{len(self.started)}"))
+    def start(self) -> EchoProxy:
+        self.started.append(EchoProxy(self.config, f"proxy{len(self.started)}"))
         return self.started[-1]
 
     def client(self, where: int | Path) -> EchoClient:
@@ -172,9 +172,9 @@ def _toml(value: Any) -> str:
 
 
 @contextmanager
-def proxy_folder(path: Path) -> Iterator[ProxyFolder]:
+def echo_folder(path: Path) -> Iterator[EchoFolder]:
     """Yield the folder; end whatever was started in it."""
-    folder = ProxyFolder(path)
+    folder = EchoFolder(path)
     try:
         yield folder
     finally:
