@@ -17,6 +17,7 @@ from shardrouter.control.in_doubt_by_hand import (
     inspect_transactions,
     next_step,
 )
+from shardrouter.control.lease import lease_clock
 from shardrouter.control.migrate import (
     DEFAULT_CONCURRENCY,
     DEFAULT_TIMEOUT_SECONDS,
@@ -58,6 +59,7 @@ __all__ = [
     "guard_table",
     "inspect_transactions",
     "is_due",
+    "lease_clock",
     "migrate",
     "next_step",
     "resolve_once",

@@ -67,6 +67,7 @@ class TopologyKeeper:
         self._me: Registration | None = None
         self._problem = "the router was not started"
         self._watchers: list[OnChange] = []
+        self._lease_watchers: list[Callable[[float], None]] = []
         self._waiters: list[Future[None]] = []
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -100,6 +101,14 @@ class TopologyKeeper:
     def on_change(self, callback: OnChange) -> None:
         """Have ``callback(topology)`` called on the keeper's loop after each change."""
         self._watchers.append(callback)
+
+    def on_lease(self, callback: Callable[[float], None]) -> None:
+        """Have ``callback(deadline)`` called, now and whenever the lease's end moves.
+
+        The deadline is on ``control.lease_clock``.
+        """
+        self._lease_watchers.append(callback)
+        callback(self._lease_deadline)
 
     async def start(self) -> Topology:
         """Load the topology, register this router, and return the topology.
@@ -170,7 +179,7 @@ class TopologyKeeper:
                 self._store.heartbeat, self._me, self._epoch, lease_seconds
             )
             if current == self._epoch:
-                self._lease_deadline = sent_at + lease_seconds
+                self._move_lease(sent_at + lease_seconds)
                 self._heartbeat_due = sent_at + lease_seconds / HEARTBEATS_A_LEASE
                 return
             await self._take(current)
@@ -195,6 +204,11 @@ class TopologyKeeper:
     def _epoch(self) -> Epoch:
         return Epoch(0) if self._topology is None else self._topology.epoch
 
+    def _move_lease(self, deadline: float) -> None:
+        self._lease_deadline = deadline
+        for watcher in self._lease_watchers:
+            call_safely(watcher, deadline, name="lease watcher")
+
     def _pause(self) -> float:
         """Seconds until the next question: the poll, or a heartbeat that is due or failed."""
         until_heartbeat = self._heartbeat_due - self._clock()
@@ -204,7 +218,7 @@ class TopologyKeeper:
 
     async def _sign_off(self) -> None:
         # First stop serving, then say so: whoever publishes next does not wait for us.
-        self._lease_deadline = float("-inf")
+        self._move_lease(float("-inf"))
         self._problem = "the router was closed"
         if self._me is None:
             return

@@ -1,5 +1,6 @@
 """A topology that only a reload of its file changes; stands in for the topology keeper."""
 
+import math
 from collections.abc import Callable
 
 from shardrouter.topology import Topology
@@ -21,6 +22,10 @@ class StaticTopology:
     def on_change(self, callback: OnChange) -> None:
         """Have ``callback(topology)`` called after each change."""
         self._watchers.append(callback)
+
+    def on_lease(self, callback: Callable[[float], None]) -> None:
+        """Tell for how long the topology may be trusted: for ever."""
+        callback(math.inf)
 
     def request_refresh(self) -> None:
         """Nothing newer exists than what the last reload brought."""

@@ -119,8 +119,8 @@ class Welcome:
             await session.first_backend()
             told: Reported = session.relay.backend.params
             return told
-        if self._version != plane.fleet.version or len(self._reported) > MOST_REPORTED:
-            self._version = plane.fleet.version
+        if self._version != plane.fleet.standing.version or len(self._reported) > MOST_REPORTED:
+            self._version = plane.fleet.standing.version
             self._reported.clear()
         # Roles of users may have settings of their own (ALTER ROLE ... SET).
         key = (session.relay.settings, choice.role, session.user)

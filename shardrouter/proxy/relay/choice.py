@@ -41,8 +41,6 @@ class Choice:
         self.last_pool: NodePool | None = None
         self._shard_id: ShardId | None = None
         self._wrote: dict[ShardId, float] = {}
-        self._pool: NodePool | None = None
-        self._version = 0
         self._waiting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -55,8 +53,6 @@ class Choice:
             topology = fleet.topology
             if failure is not None:
                 raise failure
-            if self._version == fleet.version:
-                return self._pool
             return self._choose(topology)
         except ShardRouterError as error:
             self._forget_wait()
@@ -70,7 +66,7 @@ class Choice:
 
     def changed(self) -> None:
         """The session's wishes changed: choose anew."""
-        self._version = 0
+        self.session.relay.version = 0
 
     # Shard
 
@@ -115,11 +111,10 @@ class Choice:
         self._forget_wait()
         pool = self._pool_of(shard, node)
         self.is_any_shard_right = False
-        if self.role == PRIMARY:
-            self._pool, self._version = pool, fleet.version
-        elif self.role == AUTO:
-            self._version = 0  # the next transaction may be READ ONLY
-        self._pool = pool
+        relay = self.session.relay
+        relay.pool = pool
+        # Under ``auto`` the next transaction may be READ ONLY.
+        relay.version = fleet.standing.version if self.role == PRIMARY else 0
         return pool
 
     def _choose_replica(self, topology: Topology, shard: Shard) -> "NodePool | None":

@@ -1,7 +1,7 @@
 """What routing knows in this worker: topology, the monitor's view, and the pools of the nodes.
 
-``version`` grows whenever the primary of a shard may be another one; sessions keep their choice
-as long as it stands.
+``standing.version`` grows whenever the primary of a shard may be another one; sessions keep their
+choice as long as it stands.
 """
 
 import logging
@@ -9,9 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from shardrouter.control import Monitor
+from shardrouter.control import Monitor, lease_clock
 from shardrouter.errors import NoPrimary, ShardRouterError
 from shardrouter.proxy.metrics_snapshot import BUCKETS
+from shardrouter.proxy.relay.pair import Standing
 from shardrouter.proxy.relay.pool import NodePool, PoolKey
 from shardrouter.proxy.relay.tally import Tally
 from shardrouter.routing import writable_node
@@ -27,6 +28,8 @@ class TopologySource(Protocol):
 
     def on_change(self, callback: Callable[[Topology], None]) -> None: ...
 
+    def on_lease(self, callback: Callable[[float], None]) -> None: ...
+
 
 class Fleet:
     """The nodes as this worker may use them now. Belongs to one event loop."""
@@ -39,7 +42,7 @@ class Fleet:
     ) -> None:
         self.source = source
         self.monitor = monitor
-        self.version = 1
+        self.standing = Standing(lease_clock)
         self.pools: dict[PoolKey, NodePool] = {}
         self.tallies: dict[tuple[ShardId, Role], Tally] = {}
         self._open_pool = open_pool
@@ -47,6 +50,7 @@ class Fleet:
         self._topology: Topology | None = None
         self._waiting_for_view: list[Callable[[], None]] = []
         source.on_change(lambda topology: self._look())
+        source.on_lease(self._extend)
         monitor.on_view(self._look)
 
     @property
@@ -102,6 +106,9 @@ class Fleet:
         """Somebody saw what does not fit the node's role: look at it now."""
         self.monitor.request_sample(node)
 
+    def _extend(self, deadline: float) -> None:
+        self.standing.deadline = deadline
+
     def _look(self) -> None:
         """Find the primaries anew; tell those who wait for a change."""
         topology = self._topology
@@ -121,7 +128,7 @@ class Fleet:
             except NoPrimary as error:
                 primaries[shard.id] = error
         if topology is not self._topology or not _are_same(primaries, self._primaries):
-            self.version += 1
+            self.standing.version += 1
             for shard_id, node in primaries.items():
                 name = "none" if isinstance(node, NoPrimary) else node.id
                 logger.info("primary shard=%s node=%s epoch=%d", shard_id, name, topology.epoch)

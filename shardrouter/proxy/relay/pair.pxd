@@ -4,12 +4,22 @@ from shardrouter.wire.backend_stream cimport BackendStream
 from shardrouter.wire.client_stream cimport ClientStream
 from shardrouter.proxy.relay.tally cimport Tally
 
-cdef int _BROKEN, _CONTINUED, _QUERY, _SYNC, _CALL, _EXECUTE
+cdef int _NONE, _BROKEN, _CONTINUED, _QUERY, _SYNC, _CALL, _EXECUTE, _COPY_DATA, _COPY_END
 cdef int _SEEN_QUIET, _SEEN_CUT, _SEEN_RARE, _SEEN_BROKEN
 cdef int _FORWARD, _REPLACED, _DROPPED, _WAIT, _CLOSED, _IDLE
 
+cdef class Standing:
+    cdef public object clock
+    cdef public long long version
+    cdef public double deadline
+
 cdef class ClientRelay:
     cdef public object session
+    cdef public Standing standing
+    cdef public object pool
+    cdef public long long version
+    cdef public bint is_started
+    cdef public bint is_particular
     cdef public object statements
     cdef public object transport
     cdef public ClientStream stream
@@ -50,7 +60,7 @@ cdef class ClientRelay:
     @cython.locals(stream=BackendStream)
     cdef _start(self)
     cpdef start(self)
-    @cython.locals(backend=BackendRelay)
+    @cython.locals(backend=BackendRelay, standing=Standing, idle=list, now=double)
     cpdef bint acquire(self) except -1
 
 cdef class BackendRelay:

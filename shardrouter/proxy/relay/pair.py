@@ -20,12 +20,15 @@ from shardrouter.wire.backend_stream import BackendStream
 from shardrouter.wire.client_stream import ClientStream
 from shardrouter.wire.codes import Kind, Owed, Seen
 
+_NONE = int(Kind.NONE)
 _BROKEN = int(Kind.BROKEN)
 _CONTINUED = int(Kind.CONTINUED)
 _QUERY = int(Owed.QUERY)
 _SYNC = int(Owed.SYNC)
 _CALL = int(Owed.CALL)
 _EXECUTE = int(Owed.EXECUTE)
+_COPY_DATA = int(Owed.COPY_DATA)
+_COPY_END = int(Owed.COPY_END)
 _SEEN_QUIET = int(Seen.QUIET)
 _SEEN_CUT = int(Seen.CUT)
 _SEEN_RARE = int(Seen.EVENTS | Seen.BROKEN | Seen.PARSED | Seen.DOUBTFUL | Seen.UNNAMED_LOST)
@@ -41,11 +44,23 @@ CLOSED = _CLOSED = 5  # the client is gone
 _IDLE = 73  # I
 
 
+class Standing:
+    """What a choice of a pool stands on: while it holds, the choice needs not be made anew."""
+
+    def __init__(self, clock: Any) -> None:
+        self.clock = clock  # the one leases are measured on
+        self.version = 1
+        self.deadline = -1e300
+
+
 class ClientRelay:
     """The client's connection once it is logged in."""
 
-    def __init__(self, session: Any, transport: Any, most_bytes: int) -> None:
+    def __init__(self, session: Any, transport: Any, most_bytes: int, standing: Standing) -> None:
         self.session = session
+        self.standing = standing
+        self.pool: Any = None  # the choice, for as long as it stands
+        self.version = 0
         self.statements: Any = None
         self.transport = transport
         self.stream = ClientStream(most_bytes)
@@ -58,6 +73,8 @@ class ClientRelay:
         self.is_write_paused = False
         self.is_dropping = False
         self.is_refusing = False
+        self.is_started = False
+        self.is_particular = False  # the backend must be prepared for what comes now
         self.text = b""
         self.started = 0.0
         self.answered_at = 0.0
@@ -99,7 +116,7 @@ class ClientRelay:
         stream = self.stream
         while True:
             kind = stream.next()
-            if kind == 0:
+            if kind == _NONE:
                 break
             if kind == _CONTINUED:
                 verdict = _DROPPED if self.is_dropping else _FORWARD
@@ -184,10 +201,13 @@ class ClientRelay:
                 self._start()
                 stream.expect(_EXECUTE)
             return _FORWARD
-        if kind == 100 or kind == 72:  # d, H
+        if kind == 100:  # d
+            stream.note_copy(_COPY_DATA)
+            return _FORWARD
+        if kind == 72:  # H
             return _FORWARD
         if kind == 99 or kind == 102:  # c, f
-            stream.is_copy_in = False
+            stream.note_copy(_COPY_END)
             return _FORWARD
         if kind == 70:  # F
             if not stream.is_skipping:
@@ -234,8 +254,6 @@ class ClientRelay:
         backend = self.backend
         if backend is None:
             return self.session.sync_alone()
-        if backend.stream.is_copy_in:
-            return _FORWARD  # a server that reads COPY data ignores it
         self._start()
         backend.stream.is_skipping = False
         backend.stream.expect(_SYNC)
@@ -244,7 +262,10 @@ class ClientRelay:
     def _start(self) -> None:
         stream = self.backend.stream
         if stream.owing == 0:
-            self.started = monotonic()
+            if self.is_started:
+                self.is_started = False  # by ``acquire``, a moment ago
+            else:
+                self.started = monotonic()
 
     def start(self) -> None:
         """Note that a query begins, unless another is under way."""
@@ -252,25 +273,31 @@ class ClientRelay:
 
     def acquire(self) -> bool:
         """Attach a backend. False: see ``session.not_acquired``."""
-        session = self.session
-        pool = session.choose()
-        if pool is None:
-            return False
-        if pool.idle and not pool.is_paused and not session.prelude:
-            backend = pool.idle.pop()
+        standing = self.standing
+        pool = self.pool
+        if self.version != standing.version or standing.clock() >= standing.deadline:
+            pool = self.session.choose()
+            if pool is None:
+                return False
+        idle = pool.idle
+        if idle and not pool.is_paused and not self.is_particular:
+            backend = idle.pop()
+            now = monotonic()
             if (
                 backend.settings is self.settings
                 and backend.params is self.params
-                and monotonic() - backend.idle_since < pool.check_after
+                and now - backend.idle_since < pool.check_after
                 and not backend.transport.is_closing()
             ):
                 backend.client = self
                 self.backend = backend
+                self.started = now
+                self.is_started = True
                 if self.is_write_paused:
                     backend.transport.pause_reading()
                 return True
-            pool.idle.append(backend)
-        return session.acquire_slowly(pool)
+            idle.append(backend)
+        return self.session.acquire_slowly(pool)
 
 
 class BackendRelay:

@@ -219,7 +219,7 @@ class Plane:
     def _tell_trouble(self, pool: NodePool, error: BackendError) -> None:
         """A node cannot be reached: say so, and let those who wait for a replica try another."""
         self.fleet.monitor.report_down(pool.key.node, error.message)
-        self.fleet.version += 1
+        self.fleet.standing.version += 1
         if pool.is_for_writes:
             return
         waiters = [waiter for waiter in pool.waiters if waiter.waits_for is pool]

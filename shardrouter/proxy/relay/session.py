@@ -60,7 +60,12 @@ class Session:
         self.address = address
         self.began_at = monotonic()
         self.key: tuple[int, bytes] | None = None
-        self.relay = ClientRelay(self, transport, plane.settings.proxy_session.max_message_bytes)
+        self.relay = ClientRelay(
+            self,
+            transport,
+            plane.settings.proxy_session.max_message_bytes,
+            plane.fleet.standing,
+        )
         self.relay.statements = Statements(
             self.relay, self, plane.definitions, plane.settings.proxy_pool.prepared_statements
         )
@@ -128,6 +133,7 @@ class Session:
         """Take a backend that is free, after it was given this session's settings."""
         relay = backend.relay
         sql, self.prelude = self.prelude, ""
+        self.relay.is_particular = False
         is_doubted = monotonic() - relay.idle_since > backend.pool.check_after
         if relay.settings is not self.relay.settings:
             sync = sync_sql(_residue(relay.settings), _residue(self.relay.settings))
