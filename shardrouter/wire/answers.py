@@ -40,6 +40,8 @@ class Action(IntEnum):
     """Part of an answer to us."""
 
     OWN_READY = 11
+    COPY_DONE = 12
+    COPY_FAIL = 13
 
 
 _UNASKED: Final[Mapping[str, Action]] = {
@@ -70,13 +72,16 @@ ANSWERS: Final[Mapping[Owed, Mapping[str, Action]]] = {
         **dict.fromkeys("CIs", Action.NEXT),
         "G": Action.COPY_IN,
     },
+    Owed.QUERY_COPY: {**_UNASKED, "C": Action.COPY_DONE, "E": Action.COPY_FAIL},
+    Owed.EXECUTE_COPY: {**_UNASKED, "C": Action.COPY_DONE, "E": Action.COPY_FAIL},
     Owed.CLOSE: {**_UNASKED, "3": Action.NEXT},
     Owed.CLOSE_HIDDEN: {**_UNASKED, "3": Action.HIDE_NEXT},
     Owed.OWN: {**dict.fromkeys("TDCIENS", Action.OWN), "A": Action.EVENT, "Z": Action.OWN_READY},
 }
-"""By what stands at the head of the plan. Fakes never do: they are answered when they get there."""
+"""By what stands at the head of the plan. Fakes never do: they are answered when they get there.
+Nor do the marks of COPY: they are dropped there."""
 
-WIDTH: Final = 16
+WIDTH: Final = 32
 """Entries of the flat table for one message type: more than there are codes of ``Owed``."""
 
 

@@ -24,6 +24,8 @@ _HIDE_PARSED = int(Action.HIDE_PARSED)
 _FAIL = int(Action.FAIL)
 _EVENT = int(Action.EVENT)
 _COPY_IN = int(Action.COPY_IN)
+_COPY_DONE = int(Action.COPY_DONE)
+_COPY_FAIL = int(Action.COPY_FAIL)
 _OWN_READY = int(Action.OWN_READY)
 _BROKEN = int(Action.BROKEN)
 
@@ -36,6 +38,10 @@ _PARSE_HIDDEN = int(Owed.PARSE_HIDDEN)
 _PARSE_FAKE = int(Owed.PARSE_FAKE)
 _CLOSE_FAKE = int(Owed.CLOSE_FAKE)
 _PARSE_UNNAMED = int(Owed.PARSE_UNNAMED)
+_QUERY_COPY = int(Owed.QUERY_COPY)
+_EXECUTE_COPY = int(Owed.EXECUTE_COPY)
+_COPY_DATA = int(Owed.COPY_DATA)
+_COPY_END = int(Owed.COPY_END)
 
 _SEEN_READY = int(Seen.READY)
 _SEEN_QUIET = int(Seen.QUIET)
@@ -55,6 +61,7 @@ _MOST_BYTES = 0x40000400  # Postgres sends nothing longer than 1 GB and a header
 
 _PARSE_COMPLETE = b"1\0\0\0\4"
 _CLOSE_COMPLETE = b"3\0\0\0\4"
+_INTRUDED = b"\0C08P01\0"  # in an error: a message that has no place in a COPY
 
 
 class BackendStream:
@@ -67,7 +74,7 @@ class BackendStream:
         self.status = 73  # I
         self.ready_count = 0
         self.is_skipping = False
-        self.is_copy_in = False
+        self.spare_syncs = 0
         self.data = b""
         self.pieces: list[bytes] = []
         self.events: list[tuple[int, bytes]] = []
@@ -89,6 +96,11 @@ class BackendStream:
                 self.plan = bytearray()
                 self.head = 0
         self.plan.append(code)
+
+    def note_copy(self, code: int) -> None:
+        """Note COPY_DATA or COPY_END of the client: which Syncs count depends on them."""
+        if self.owing != 0 and (code == _COPY_END or self.plan[len(self.plan) - 1] != code):
+            self.plan.append(code)
 
     def is_mid_message(self) -> bool:
         """True when a message of the backend has begun and not ended."""
@@ -153,8 +165,11 @@ class BackendStream:
         self.start = start
 
     def _pop(self) -> None:
+        plan = self.plan
         self.head += 1
-        self.owing = self.plan[self.head] if self.head < len(self.plan) else 0
+        while self.head < len(plan) and plan[self.head] >= _COPY_DATA:
+            self.head += 1  # no COPY had begun: the server ignored it
+        self.owing = plan[self.head] if self.head < len(plan) else 0
 
     def _act(self, action: int, kind: int, at: int, end: int) -> bool:
         """Carry out what a message means. False: it may not come here."""
@@ -162,14 +177,12 @@ class BackendStream:
             if end - at != _READY_BYTES:
                 return False
             self.status = self.data[at + _HEADER]
-            self.is_copy_in = False
             self.ready_count += 1
             self._pop()
             self.flags |= _SEEN_READY
             if self.owing == 0:
                 self.flags |= _SEEN_QUIET
         elif action == _NEXT:
-            self.is_copy_in = False
             self._pop()
         elif not self._act_rarely(action, kind, at, end):
             return False
@@ -183,9 +196,11 @@ class BackendStream:
         elif action == _FAIL:
             self._fail(kind, at, end)
         elif action == _COPY_IN:
-            self.is_copy_in = True
-            if self.owing == _EXECUTE:
-                self._ignore_syncs()
+            self._set_head(_EXECUTE_COPY if self.owing == _EXECUTE else _QUERY_COPY)
+        elif action == _COPY_DONE:
+            self._end_copy()
+        elif action == _COPY_FAIL:
+            self._break_copy(kind, at, end)
         elif action == _HIDE_NEXT:
             self._cut(at, end)
             self._pop()
@@ -195,9 +210,11 @@ class BackendStream:
             self._pop()
             self.outcomes.append(True)
             self.flags |= _SEEN_PARSED
-        elif action != _BROKEN:
+        elif action == _BROKEN:
+            return self._take_spare(kind, at, end)
+        else:
             return self._take_own(action, kind, at, end)
-        return action != _BROKEN
+        return True
 
     def _note(self, kind: int, at: int, end: int) -> None:
         self.events.append((kind, self.data[at + _HEADER : end]))
@@ -231,34 +248,91 @@ class BackendStream:
             self._pop()
         return True
 
-    def _ignore_syncs(self) -> None:
-        """A server that reads COPY data ignores Sync: those sent already get no answer."""
-        rest = self.plan[self.head + 1 :]
-        if rest:
-            self.plan = self.plan[: self.head + 1]
-            if rest.count(_SYNC) != len(rest):
-                self.flags |= _SEEN_DOUBTFUL
-
     def _fail(self, kind: int, at: int, end: int) -> None:
         """Take an error. In an extended query all up to the next Sync is skipped by the server."""
         self._note(kind, at, end)
-        was_copy = self.is_copy_in
-        self.is_copy_in = False
         owed = self.owing
         if owed == 0 or owed == _QUERY or owed == _SYNC or owed == _CALL:  # noqa: SIM109
             return
-        if was_copy:
-            # Was the Sync behind the COPY read before the error or after?
-            self.flags |= _SEEN_DOUBTFUL
         while self.owing != 0 and self.owing != _SYNC:
-            self._skip()
+            self._skip(self.owing)
+            self._pop()
         self.is_skipping = self.owing == 0
 
-    def _skip(self) -> None:
-        owed = self.owing
+    def _skip(self, owed: int) -> None:
+        """Note that the server does not do what it was sent."""
         if owed == _PARSE_UNNAMED:
             self.flags |= _SEEN_UNNAMED_LOST
         elif owed == _PARSE or owed == _PARSE_HIDDEN or owed == _PARSE_FAKE:  # noqa: SIM109
             self.outcomes.append(False)
             self.flags |= _SEEN_PARSED
-        self._pop()
+
+    # COPY FROM STDIN. A server that reads COPY data ignores Sync, and ends the COPY with an error
+    # at anything else but data: that message is lost. What the client sent ahead is in the plan.
+
+    def _set_head(self, code: int) -> None:
+        self.plan[self.head] = code
+        self.owing = code
+
+    def _end_copy(self) -> None:
+        """All data came: everything up to the end that the client marked was ignored."""
+        at = self.head + 1
+        kept = bytearray()
+        while at < len(self.plan) and self.plan[at] != _COPY_END:
+            if self.plan[at] != _SYNC and self.plan[at] != _COPY_DATA:
+                kept.append(self.plan[at])
+            at += 1
+        self._leave_copy(kept + self.plan[at + 1 :])
+        if self.owing == _EXECUTE:
+            self._pop()
+
+    def _leave_copy(self, rest: bytearray) -> None:
+        self.plan = self.plan[: self.head + 1] + rest
+        self._set_head(_EXECUTE if self.owing == _EXECUTE_COPY else _QUERY)
+
+    def _break_copy(self, kind: int, at: int, end: int) -> None:
+        """The COPY failed: find out how far the server had read."""
+        is_intruded = self.data.find(_INTRUDED, at, end) >= 0
+        has_data = False
+        syncs = 0
+        kept = bytearray()
+        behind = self.head + 1
+        while behind < len(self.plan):
+            code = self.plan[behind]
+            if code == _PARSE_FAKE or code == _CLOSE_FAKE:  # noqa: SIM109
+                kept.append(code)
+            elif code == _COPY_DATA:
+                has_data = True
+            elif code != _SYNC or (has_data and not is_intruded):
+                break
+            else:
+                syncs += 1
+            behind += 1
+        self._judge_break(behind, is_intruded, syncs)
+        self._leave_copy(kept + self.plan[behind:])
+        self._fail(kind, at, end)
+
+    def _judge_break(self, behind: int, is_intruded: bool, syncs: int) -> None:
+        """Look at the first message that the server may have taken for itself."""
+        if behind == len(self.plan):
+            if syncs:  # ignored, or read after the error? Only the server knows
+                self.spare_syncs = syncs
+                self.flags |= _SEEN_DOUBTFUL
+            return
+        code = self.plan[behind]
+        if code == _SYNC:
+            self.flags |= _SEEN_DOUBTFUL
+        elif is_intruded and code != _COPY_END:
+            self._skip(code)
+            self.plan[behind] = _COPY_END  # it ended the COPY, and is not answered
+
+    def _take_spare(self, kind: int, at: int, end: int) -> bool:
+        """Take the answer to a Sync that seemed to be ignored."""
+        if kind != 90 or not self.spare_syncs or self.owing or end - at != _READY_BYTES:  # Z
+            return False
+        self.spare_syncs -= 1
+        self.status = self.data[at + _HEADER]
+        self.is_skipping = False
+        self.ready_count += 1
+        self.flags |= _SEEN_READY | _SEEN_QUIET
+        return True

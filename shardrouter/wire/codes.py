@@ -34,6 +34,16 @@ class Owed(IntEnum):
     PARSE_UNNAMED = 14
     """A Parse of the unnamed statement: nobody but this client has to know how it ended."""
 
+    QUERY_COPY = 15
+    """A QUERY whose COPY FROM STDIN the server reads now."""
+
+    EXECUTE_COPY = 16
+    COPY_DATA = 17
+    """Not owed: from here on the client sent CopyData, if the server reads a COPY by then."""
+
+    COPY_END = 18
+    """Not owed: CopyDone or CopyFail, which is ignored outside a COPY."""
+
 
 class Seen(IntFlag):
     """What a chunk of backend bytes held, beside bytes to pass on."""
@@ -70,9 +80,9 @@ FOR_US: Final = 256
 class Kind(IntEnum):
     """What ``ClientStream.next`` returns beside message types."""
 
-    NONE = 0
-    CONTINUED = 1
+    NONE = 256
+    CONTINUED = 257
     """More of a message whose beginning was returned before."""
 
-    BROKEN = 2
+    BROKEN = 258
     """A length that no message has."""
