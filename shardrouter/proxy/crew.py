@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from shardrouter.control.tasks import spawn
+from shardrouter.control.tasks import spawn, supervised
 from shardrouter.errors import ControlLost, ShardRouterError
 from shardrouter.proxy.worker_process import GRACE_SECONDS, WorkerLife, WorkerSlot, WorkerWatcher
 
@@ -39,7 +39,10 @@ class Crew:
 
     def start(self) -> None:
         """Start a process for each slot, and go on doing so when one ends."""
-        self._tasks = [spawn(slot.run(), name=f"worker {slot.index}") for slot in self._slots]
+        self._tasks = [
+            spawn(supervised(slot.run, name=f"worker {slot.index}"), name=f"worker {slot.index}")
+            for slot in self._slots
+        ]
 
     async def wait_all_gone(self) -> None:
         """Wait until no process is left; ``drain`` or ``kill`` comes first."""

@@ -37,6 +37,7 @@ class ParentAnswers:
         link = life.link
 
         async def start() -> dict[str, Any]:
+            life.settings_version = self._reloader.version
             return {
                 "index": life.index,
                 "workers": self._crew.size,
@@ -47,6 +48,7 @@ class ParentAnswers:
 
         async def ready() -> None:
             life.is_ready = True
+            await self._reloader.bring_up_to_date(life)
             self._serves()
 
         async def failed(error: dict[str, Any]) -> None:

@@ -54,6 +54,7 @@ class ParentHttp:
             self._server = None
 
     async def _serve(self, on_refusal: Callable[[SettingsError], None] | None) -> None:
+        told = ""
         while True:
             try:
                 await serve_http(self._listen, self)
@@ -61,5 +62,7 @@ class ParentHttp:
                 if on_refusal is not None:
                     on_refusal(error)
                     return
-                logger.error("http_refused reason=%s", error.message)
+                if error.message != told:
+                    logger.error("http_refused reason=%s", error.message)
+                told = error.message
             await asyncio.sleep(AGAIN_SECONDS)

@@ -10,6 +10,7 @@ from typing import Final
 
 from shardrouter.errors import SettingsError, ShardRouterError
 from shardrouter.proxy.claim import Claim, claim_directory
+from shardrouter.proxy.file_limit import raise_file_limit
 from shardrouter.proxy.listening_sockets import Listeners, open_listeners
 from shardrouter.proxy.log import set_up_logging
 from shardrouter.proxy.parent import Parent
@@ -28,6 +29,7 @@ def run_proxy(make_plan: Callable[[], ParentPlan]) -> int:
     try:
         plan = make_plan()
         set_up_logging(plan.settings.proxy.log_format)
+        raise_file_limit(plan.settings, plan.workers)
         claim = claim_directory(run_directory(plan.settings.proxy))
         listeners = _open_listeners(plan, claim)
         return asyncio.run(_run(plan, claim, listeners))

@@ -4,12 +4,14 @@ import asyncio
 import logging
 from typing import Any
 
+from shardrouter.config import Settings
 from shardrouter.control.tasks import spawn
 from shardrouter.errors import ShardRouterError
 from shardrouter.proxy.crew import Crew
 from shardrouter.proxy.parent_plan import ParentPlan, read_settings
 from shardrouter.proxy.settings_changes import changes_between, without_restart
 from shardrouter.proxy.topology_file import read_topology_file, succeeding
+from shardrouter.proxy.worker_process import WorkerLife
 from shardrouter.proxy.worker_start import settings_to_data
 from shardrouter.topology import Topology
 
@@ -22,6 +24,9 @@ class Reloader:
     def __init__(self, plan: ParentPlan, crew: Crew) -> None:
         self.settings = plan.settings
         self.topology: Topology | None = plan.topology
+        self.version = 0
+        """Raised with each reload."""
+
         self.settings_path = plan.settings_path
         self._plan = plan
         self._crew = crew
@@ -44,8 +49,14 @@ class Reloader:
             changes = changes_between(self.settings, read)
             settings = without_restart(self.settings, read)
             topology = await asyncio.to_thread(self._read_topology)
-            await self._push(settings, topology)
+            asked = await self._push(settings, topology)
             self.settings, self.topology = settings, topology
+            self.version += 1
+            for life in asked:
+                life.settings_version = self.version
+            # Race: a worker that began to serve meanwhile was started with what was in force.
+            for life in self._crew.serving():
+                await self.bring_up_to_date(life)
         restart = [change.key for change in changes if change.needs_restart]
         keys = ",".join(change.key for change in changes)
         logger.info("settings_reloaded changed=%s restart_needed=%s", keys, ",".join(restart))
@@ -53,6 +64,16 @@ class Reloader:
             "changed": [{"key": c.key, "before": c.before, "after": c.after} for c in changes],
             "restart": restart,
         }
+
+    async def bring_up_to_date(self, life: WorkerLife) -> None:
+        """Have a worker that begins to serve take what was reloaded while it started."""
+        if life.settings_version == self.version:
+            return
+        life.settings_version = self.version
+        try:
+            await life.link.ask("reload", **self.in_force())
+        except ShardRouterError as error:
+            logger.error("worker_kept_settings name=%s reason=%s", life.link.name, error.message)
 
     def reload_soon(self) -> None:
         """Reload because of a signal: the log says how it went."""
@@ -80,16 +101,18 @@ class Reloader:
             return None
         return succeeding(self.topology, read_topology_file(path))
 
-    async def _push(self, settings: Any, topology: Topology | None) -> None:
+    async def _push(self, settings: Settings, topology: Topology | None) -> list[WorkerLife]:
+        asked = self._crew.serving()
         try:
             await self._crew.ask_all("reload", **_in_force(settings, topology))
         except ShardRouterError:
             # One could not take it, as a certificate that cannot be read: all go back.
             await self._crew.ask_all("reload", **self.in_force())
             raise
+        return asked
 
 
-def _in_force(settings: Any, topology: Topology | None) -> dict[str, Any]:
+def _in_force(settings: Settings, topology: Topology | None) -> dict[str, Any]:
     return {
         "settings": settings_to_data(settings),
         "topology": None if topology is None else topology.to_json(),

@@ -38,6 +38,9 @@ class WorkerLife:
     """Different for every process, also those of one worker."""
 
     is_ready: bool = False
+    settings_version: int = 0
+    """Of the settings it has, counted by the reloads."""
+
     error: ShardRouterError | None = None
     """Why it could not start, if it said so."""
 
@@ -118,6 +121,8 @@ class WorkerSlot:
 
     async def _live(self) -> None:
         life = await self._start()
+        if self._is_stopping.is_set():
+            self.kill()  # it was not there yet when the others were sent home
         ended = spawn(life.process.wait(), name=f"worker {self.index}")
         cut = spawn(life.link.wait_closed(), name=f"link of worker {self.index}")
         try:

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -245,3 +246,43 @@ def test_another_proxy_does_not_share_the_port(folder: EchoFolder) -> None:
     other = folder.start()
     assert other.ended() == 1
     assert "another process listens there" in other.log
+
+
+def test_an_http_address_in_use_is_refused(folder: EchoFolder) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        folder.configure(http_listen=f"127.0.0.1:{taken.getsockname()[1]}")
+        proxy = folder.start()
+        assert proxy.ended() == 1
+    assert "error: proxy.http_listen = " in proxy.log
+    assert proxy.worker_pids() == []
+
+
+def test_sigterm_while_workers_start(folder: EchoFolder) -> None:
+    proxy = folder.start()
+    proxy.wait_for("worker_started")
+    proxy.signal(signal.SIGTERM)
+    assert proxy.ended() == 0
+    assert proxy.log.count("worker_ended") == proxy.log.count("worker_started")
+
+
+def test_a_worker_that_starts_during_a_reload_gets_it(folder: EchoFolder) -> None:
+    folder.configure(workers=3)
+    proxy = folder.start()
+    port = proxy.port
+    client = folder.client(port)
+    mine = client.pid()
+    folder.configure(workers=3, max_clients=9)
+    for pid in set(proxy.worker_pids()) - {mine}:
+        os.kill(pid, signal.SIGKILL)
+    client.ask("parent reload")
+    eventually(
+        lambda: client.ask("parent broadcast verb=show arguments.what=max_clients").count("9}") == 3
+    )
+
+
+def test_the_limit_of_open_files_is_raised(folder: EchoFolder) -> None:
+    proxy = folder.start()
+    assert proxy.port
+    for pid in (proxy.process.pid, *proxy.worker_pids()):
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        assert soft == hard
