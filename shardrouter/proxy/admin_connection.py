@@ -56,6 +56,7 @@ class AdminConnection(asyncio.Protocol):
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._waiting_bytes = 0
         self._broken: str | None = None
+        self._last_words: tuple[str, str] | None = None
         self._task: asyncio.Task[None] | None = None
         self._may_write = asyncio.Event()
         self._may_write.set()
@@ -88,6 +89,13 @@ class AdminConnection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(messages.error_response("FATAL", sqlstate, reason))
             self._transport.close()
+
+    def end_soon(self, sqlstate: str, reason: str) -> None:
+        """The same, when the command that runs has been answered."""
+        if self._task is None:
+            self.end(sqlstate, reason)
+        else:
+            self._last_words = (sqlstate, reason)
 
     def data_received(self, data: bytes) -> None:
         if self._broken is not None:
@@ -139,7 +147,7 @@ class AdminConnection(asyncio.Protocol):
         transport = self._transport
         assert transport is not None
         try:
-            while self._waiting:
+            while self._waiting and self._last_words is None:
                 kind, body = self._waiting.popleft()
                 if kind == _TERMINATE:
                     transport.close()
@@ -149,7 +157,9 @@ class AdminConnection(asyncio.Protocol):
                 self._waiting_bytes -= len(body) + _HEADER_BYTES
                 if self._waiting_bytes <= MOST_BYTES and not transport.is_closing():
                     transport.resume_reading()
-            if self._broken is not None:
+            if self._last_words is not None:
+                self.end(*self._last_words)
+            elif self._broken is not None:
                 self.end("08P01", self._broken)
         except ClientProtocolError as error:
             self.end(error.sqlstate, error.message)

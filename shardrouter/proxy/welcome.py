@@ -7,8 +7,7 @@ from typing import Final
 from psycopg.conninfo import conninfo_to_dict
 
 from shardrouter.errors import LoginRefused
-from shardrouter.proxy.admin import AdminContext
-from shardrouter.proxy.admin_connection import AdminConnection
+from shardrouter.proxy.admin_desk import ADMIN_DATABASE, AdminDesk
 from shardrouter.proxy.channel import MessageChannel
 from shardrouter.proxy.login import Identity
 from shardrouter.proxy.relay.own_settings import NAMES, PREFIX
@@ -19,7 +18,6 @@ from shardrouter.topology import Topology
 from shardrouter.wire import messages
 from shardrouter.wire.startup import StartupMessage
 
-ADMIN_DATABASE: Final = "shardrouter"
 ATTRS: Final = "target_session_attrs"
 LONG_KEY_BYTES: Final = 32  # protocol 3.2: 256 random bits
 SHORT_KEY_BYTES: Final = 4  # all that protocol 3.0 has room for
@@ -31,19 +29,18 @@ _AUTHENTICATION_OK: Final = b"R\0\0\0\x08\0\0\0\0"
 class Welcome:
     """Called by the doorstep with each client whose identity is proven."""
 
-    def __init__(self, plane: Plane, admin: AdminContext) -> None:
+    def __init__(self, plane: Plane, desk: AdminDesk) -> None:
         self._plane = plane
-        self._admin = admin
+        self._desk = desk
         self._reported: dict[tuple[SessionState, str, str], Reported] = {}
         self._version = 0
-        self.admins: set[AdminConnection] = set()
 
     async def __call__(
         self, channel: MessageChannel, startup: StartupMessage, identity: Identity
     ) -> None:
         """Take the client over. Raises ShardRouterError, which the doorstep tells the client."""
         if startup.database == ADMIN_DATABASE:
-            self._welcome_admin(channel, identity)
+            self._desk.admit(channel, identity.user, startup.version)
             return
         topology = self._plane.fleet.topology
         self._check(startup, topology)
@@ -116,7 +113,7 @@ class Welcome:
             if not choice.may_choose():
                 return None  # a backend comes with the first statement, when the shard is known
             session.relay.settings = plane.nothing_set  # its startup packet brings them
-            await session.first_backend()
+            await session.attachment.first_backend()
             told: Reported = session.relay.backend.params
             return told
         if self._version != plane.fleet.standing.version or len(self._reported) > MOST_REPORTED:
@@ -127,7 +124,7 @@ class Welcome:
         known = self._reported.get(key)
         if known is None:
             choice.is_any_shard_right = True
-            await session.first_backend()
+            await session.attachment.first_backend()
             choice.is_any_shard_right = False
             choice.changed()
             backend = session.relay.backend
@@ -161,30 +158,6 @@ class Welcome:
         transport.write(b"".join(words))
         if leftover:
             session.relay.data_received(leftover)
-
-    def _welcome_admin(self, channel: MessageChannel, identity: Identity) -> None:
-        admin = self._admin
-        if identity.user not in admin.settings().proxy.admin_users:
-            raise LoginRefused(
-                f'user "{identity.user}" is no admin user',
-                sqlstate="42501",
-                reason="rule",
-                hint="add it to proxy.admin_users",
-            )
-        context = AdminContext(
-            user=identity.user,
-            is_admin=True,
-            ask_all=admin.ask_all,
-            parent=admin.parent,
-            settings=admin.settings,
-        )
-        connection = AdminConnection(context, self.admins.discard)
-        self.admins.add(connection)
-        leftover = channel.detach()
-        channel.transport.write(_AUTHENTICATION_OK)
-        connection.take_over(
-            channel.transport, leftover, pid=secrets.randbits(31), key=secrets.token_bytes(4)
-        )
 
 
 def _database_of(dsn: str) -> str:

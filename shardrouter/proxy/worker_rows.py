@@ -43,7 +43,7 @@ class WorkerRows:
         return [self._client(session, now) for session in self._worker.plane.sessions.values()]
 
     def _client(self, session: Session, now: float) -> dict[str, Any]:
-        relay = session.relay
+        relay, waits = session.relay, session.attachment
         pool = relay.backend.pool if relay.backend is not None else None
         return {
             "worker": self._worker.start.index,
@@ -55,7 +55,7 @@ class WorkerRows:
             "shard": pool.shard.id if pool is not None else session.choice.shard,
             "node": pool.key.node if pool is not None else None,
             "pinned": session.pinned,
-            "wait_ms": (now - session.waits_since) * 1000 if session.waits_for else None,
+            "wait_ms": (now - waits.waits_since) * 1000 if waits.waits_for else None,
             "age_seconds": now - session.began_at,
             "queries": relay.queries,
             "application_name": relay.params.values.get("application_name", ""),

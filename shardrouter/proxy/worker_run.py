@@ -11,6 +11,7 @@ from shardrouter.config import Settings
 from shardrouter.control import Monitor, TopologyKeeper, spawn, supervised
 from shardrouter.errors import ShardRouterError, StatementRefused
 from shardrouter.proxy.admin import AdminContext
+from shardrouter.proxy.admin_desk import AdminDesk
 from shardrouter.proxy.doorstep import Doorstep
 from shardrouter.proxy.login import open_door
 from shardrouter.proxy.loop_delay import LoopDelay
@@ -89,7 +90,8 @@ class Worker:
         self.plane.number_clients(start.index, start.workers)
         self.delay = LoopDelay()
         self.rows = WorkerRows(self)
-        self.welcome = Welcome(self.plane, self._admin_context())
+        self.desk = AdminDesk(self._admin_context())
+        self.welcome = Welcome(self.plane, self.desk)
         self._mock_secret = start.mock_secret
         self.doorstep = Doorstep(
             start.listeners,
@@ -146,16 +148,17 @@ class Worker:
         async def parent(verb: str, **arguments: Any) -> Any:
             return await self.start.link.ask(verb, **arguments)
 
-        return AdminContext(
-            user="", is_admin=False, ask_all=ask_all, parent=parent, settings=lambda: self.settings
-        )
+        return AdminContext(user="", ask_all=ask_all, parent=parent, settings=lambda: self.settings)
 
     async def _cancel_anywhere(self, pid: int, key: bytes) -> None:
         """Carry out a cancel request here, or by the worker whose client it is."""
-        if not self.plane.cancel(pid, key):
+        if not self._cancel_here(pid, key):
             await self.start.link.ask(
                 "broadcast", verb="cancel", arguments={"pid": pid, "key": key.hex()}
             )
+
+    def _cancel_here(self, pid: int, key: bytes) -> bool:
+        return self.plane.cancel(pid, key) or self.desk.cancel(pid, key)
 
     # Answers to the parent
 
@@ -169,7 +172,7 @@ class Worker:
             plane.shed(pool, count)
 
         async def cancel(pid: int, key: str) -> bool:
-            return plane.cancel(pid, bytes.fromhex(key))
+            return self._cancel_here(pid, bytes.fromhex(key))
 
         link.answer("granted", granted)
         link.answer("shed", shed)
@@ -233,6 +236,7 @@ class Worker:
         for session in list(self.plane.sessions.values()):
             _say_goodbye(session)
         await self.doorstep.end_logins()
+        await self.desk.end_all("57P01", GOODBYE)
         for backend in list(self.plane.backends()):
             backend.close("the worker ends")
         self._ended.set()

@@ -22,15 +22,17 @@ class AdminContext:
     """Who asks, and what can be asked."""
 
     user: str
-    is_admin: bool
-    """In ``proxy.admin_users``."""
-
     ask_all: Ask
     """Ask every worker; returns the list of their answers."""
 
     parent: Ask
     settings: Callable[[], Settings]
     """The settings in force now."""
+
+    @property
+    def is_admin(self) -> bool:
+        """In ``proxy.admin_users`` now: a reload may have taken the user out."""
+        return self.user in self.settings().proxy.admin_users
 
     async def ask_workers(self, verb: str, **arguments: Any) -> list[Any]:
         """Return the answer of every worker. Raises AdminError when one of them is silent."""

@@ -18,6 +18,7 @@ from shardrouter.wire.codes import FOR_US, Owed, Seen
 from shardrouter.wire.messages import read_error_fields
 
 if TYPE_CHECKING:
+    from shardrouter.proxy.relay.attachment import Attachment
     from shardrouter.proxy.relay.plane import Plane
     from shardrouter.proxy.relay.pool import NodePool
     from shardrouter.proxy.relay.session import Session
@@ -65,7 +66,7 @@ class Backend:
         self.relay = BackendRelay(self, pool, transport, pool.tally, self.is_primary)
         self.relay.params = reported
         self.relay.settings = plane.nothing_set
-        self.reserved_for: Session | None = None
+        self.reserved_for: Attachment | None = None
         self.cancels = 0
         self.state = "idle"
         self._answers: deque[OwnAnswer] = deque()

@@ -48,7 +48,7 @@ class Choice:
         """Return the pool to take a backend from; None: the session waits, or was refused."""
         session = self.session
         fleet = session.plane.fleet
-        failure = session.take_failure()
+        failure = session.attachment.take_failure()
         try:
             topology = fleet.topology
             if failure is not None:
@@ -229,7 +229,7 @@ class Choice:
         self._timer.cancel()
         self._timer = None
         if not self.session.is_over:
-            self.session.choose_again()
+            self.session.attachment.choose_again()
 
     def _forget_wait(self) -> None:
         self._waiting_since = None

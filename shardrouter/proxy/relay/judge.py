@@ -91,7 +91,7 @@ class Judge:
             self.own.reset_all(self.session.plane.fleet.topology)
         if effects.flags & Effect.SEQUENCE and "sequence state" not in self.session.lasting_pins:
             # What others drew from sequences on that backend is not this client's to see.
-            self.session.prelude = "DISCARD SEQUENCES"
+            self.session.attachment.prelude = "DISCARD SEQUENCES"
             self.session.relay.is_particular = True
 
     def _is_refused(self, effects: Effects) -> bool:

@@ -1,10 +1,9 @@
-"""One client's session: which backend it gets, what is said to it, how it ends.
+"""One client's session: what it keeps, what is said to it, how it ends.
 
-The relay asks here whenever a message is not just passed on. Judging statements is in ``judge``,
-the session's own settings are in ``own_settings``, the choice of a node in ``choice``.
+The relay asks here whenever a message is not just passed on. How a backend is got is in
+``attachment``, which one in ``choice``, what statements may do in ``judge``.
 """
 
-import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,22 +14,21 @@ from shardrouter.errors import (
     ShardRouterError,
     StatementRefused,
 )
+from shardrouter.proxy.relay.attachment import Attachment, residue_of
 from shardrouter.proxy.relay.choice import Choice
 from shardrouter.proxy.relay.definition import Definition
 from shardrouter.proxy.relay.judge import Judge
-from shardrouter.proxy.relay.pair import CLOSED, DROPPED, FORWARD, WAIT, ClientRelay
-from shardrouter.proxy.relay.state import NO_ROLE, Reported
+from shardrouter.proxy.relay.pair import CLOSED, DROPPED, FORWARD, ClientRelay
+from shardrouter.proxy.relay.state import NO_ROLE
 from shardrouter.proxy.relay.statements import Statements
 from shardrouter.sql.session_inspection import Residue, sync_sql
 from shardrouter.wire import messages
 
 if TYPE_CHECKING:
-    from shardrouter.proxy.relay.backend import Backend, OwnAnswer
+    from shardrouter.proxy.relay.backend import Backend
     from shardrouter.proxy.relay.pair import BackendRelay
     from shardrouter.proxy.relay.plane import Plane
-    from shardrouter.proxy.relay.pool import NodePool
 
-MOST_HELD_BYTES: Final = 256 * 1024  # of input while a client waits; then its socket is not read
 OWN_PREFIX: Final = "shardrouter."
 _IDLE: Final = ord("I")
 _QUERY, _CALL, _TERMINATE = ord("Q"), ord("F"), ord("X")
@@ -74,185 +72,26 @@ class Session:
         self.mode = plane.settings.proxy_pool.mode
         self.choice = Choice(self)
         self.judge = Judge(self)
-        self.prelude = ""
         self.pins: tuple[str, ...] = ()
         self.lasting_pins: set[str] = set()
         self.custom_names: set[str] = set()
-        self.waits_for: NodePool | None = None
-        self.waits_since = 0.0
         self.is_over = False
         self.reason = "the client closed the connection"
+        self.attachment = Attachment(self)
         self.choose = self.choice.pool
+        self.acquire_slowly = self.attachment.acquire_slowly
+        self.not_acquired = self.attachment.not_acquired
+        self.hold_input = self.attachment.hold_input
+        self.resume_input = self.attachment.resume_input
         self.judge_query = self.judge.query
         self.mark = self.judge.mark
-        self._failure: ShardRouterError | None = None
-        self._is_input_held = False
-        self._is_acquiring = False
-        self._first: asyncio.Future[None] | None = None
-
-    # Getting a backend
-
-    def acquire_slowly(self, pool: "NodePool") -> bool:
-        """Attach a backend, or wait for one. True: it is attached already."""
-        self._is_acquiring = True
-        try:
-            found = self._best_idle(pool)
-            if found is not None:
-                self.attach(found)
-            else:
-                pool.wait(self)
-        except ShardRouterError as error:
-            self.refuse(error)
-        finally:
-            self._is_acquiring = False
-        return self.relay.backend is not None
-
-    def _best_idle(self, pool: "NodePool") -> "Backend | None":
-        """Take an idle backend, if possible one that needs no change of settings."""
-        if pool.is_paused or pool.waiters:
-            return None
-        idle = pool.idle
-        for at in range(len(idle) - 1, -1, -1):
-            if idle[at].settings is self.relay.settings and not idle[at].keeper.is_over():
-                found: Backend = idle.pop(at).keeper
-                return found
-        while idle:
-            relay = idle.pop()
-            found = relay.keeper
-            if not found.is_over():
-                return found
-        return None
-
-    def not_acquired(self) -> int:
-        """Say what becomes of the message for which there is no backend now."""
-        if self.is_over:
-            return CLOSED
-        return DROPPED if self.judge.was_refused() else WAIT
-
-    def attach(self, backend: "Backend") -> None:
-        """Take a backend that is free, after it was given this session's settings."""
-        relay = backend.relay
-        sql, self.prelude = self.prelude, ""
-        self.relay.is_particular = False
-        is_doubted = monotonic() - relay.idle_since > backend.pool.check_after
-        if relay.settings is not self.relay.settings:
-            sync = sync_sql(_residue(relay.settings), _residue(self.relay.settings))
-            sql = f"{sync}; {sql}" if sync and sql else sync or sql
-            backend.replays += 1
-        if not sql and not is_doubted:
-            self._attached(backend)
-            return
-        backend.reserved_for = self
-        backend.state = "preparing"
-        problems: list[dict[str, str]] = []
-        backend.ask(sql, lambda answer: _collect(problems, answer))
-        backend.when_quiet(lambda: self._prepared(backend, problems))
-
-    def _prepared(self, backend: "Backend", problems: list[dict[str, str]]) -> None:
-        backend.reserved_for = None
-        if problems:
-            backend.relay.is_doubtful = True
-            backend.give_back()
-            self._refuse_settings(problems[0], backend)
-            return
-        backend.relay.settings = self.relay.settings
-        self._attached(backend)
-
-    def _refuse_settings(self, problem: dict[str, str], backend: "Backend") -> None:
-        code = problem.get("C", "XX000")
-        if self._first is not None:  # the server's own words about what the client asked for
-            text = problem.get("M", "the settings of the login are not valid")
-            self.fail(StatementRefused(text, sqlstate=code))
-            return
-        self.end_with(
-            StatementRefused(
-                f"the settings of this session could not be put on a backend: {problem.get('M')}",
-                sqlstate=code,
-                node=backend.pool.key.node,
-                hint="connect again",
-            )
-        )
-
-    def _attached(self, backend: "Backend") -> None:
-        if self.is_over:
-            backend.give_back()
-            return
-        relay = backend.relay
-        backend.state = "attached"
-        if relay.params is not self.relay.params:
-            self._tell_parameters(relay.params)
-        relay.client = self.relay
-        self.relay.backend = relay
-        if self.mode == "session":
-            self.relay.keeps = self.relay.is_transparent = True
-        if self.relay.is_write_paused:
-            relay.transport.pause_reading()
-        if self._first is not None:
-            first, self._first = self._first, None
-            if not first.done():
-                first.set_result(None)
-        elif not self._is_acquiring:
-            self.go_on()
-
-    def _tell_parameters(self, reported: Reported) -> None:
-        """Tell the client what is different on this backend, as a server would on a change."""
-        if self.relay.params is not self.plane.nothing_reported:
-            for name, value in self.relay.params.changes_to(reported):
-                self.relay.transport.write(messages.parameter_status(name, value))
-        self.relay.params = reported
-
-    async def first_backend(self) -> None:
-        """Attach a backend during the login. Raises ShardRouterError."""
-        self._first = asyncio.get_running_loop().create_future()
-        first = self._first
-        if self.relay.acquire():
-            self._first = None
-            return
-        await first
-
-    def go_on(self) -> None:
-        """Take the messages that had to wait."""
-        relay = self.relay
-        relay.is_waiting = False
-        if self._is_input_held:
-            self._is_input_held = False
-            relay.transport.resume_reading()
-        if not self.is_over:
-            relay.process()
-
-    def choose_again(self) -> None:
-        """The node that was waited for is no longer the right one, or there is something new."""
-        self.waits_for = None
-        if self._first is not None:
-            first = self._first
-            if self.relay.acquire() and not first.done():
-                self._first = None
-                first.set_result(None)
-            return
-        self.go_on()
-
-    def fail(self, error: ShardRouterError) -> None:
-        """There is no backend: refuse the message that waits for one."""
-        self.waits_for = None
-        if self._first is not None:
-            first, self._first = self._first, None
-            if not first.done():
-                first.set_exception(error)
-            return
-        self._failure = error
-        self.go_on()
-
-    def take_failure(self) -> ShardRouterError | None:
-        """Return why the message that is taken again must be refused."""
-        failure, self._failure = self._failure, None
-        return failure
 
     # Saying no
 
     def refuse(self, error: ShardRouterError) -> None:
         """Answer the current message with an error, as a server outside a transaction would."""
-        if self._first is not None:
-            self.fail(error)
+        if self.attachment.is_logging_in:
+            self.attachment.fail(error)
             return
         relay = self.relay
         kind = relay.stream.data[relay.stream.start] if relay.stream.data else 0
@@ -305,17 +144,6 @@ class Session:
         self.relay.transport.write(messages.ready(b"I"))
         return DROPPED
 
-    def hold_input(self) -> None:
-        """More has come while the client waits."""
-        if self.relay.stream.rest() > MOST_HELD_BYTES and not self._is_input_held:
-            self._is_input_held = True
-            self.relay.transport.pause_reading()
-
-    def resume_input(self) -> None:
-        """The backend takes bytes again."""
-        if not self._is_input_held and not self.relay.transport.is_closing():
-            self.relay.transport.resume_reading()
-
     # Prepared statements (called by ``statements``)
 
     def define(self, body: bytes) -> Definition:
@@ -351,7 +179,7 @@ class Session:
         """What waited for the last answer can be taken now."""
         self.judge.sql.settled()
         if self.relay.is_waiting:
-            self.go_on()
+            self.attachment.go_on()
 
     def in_transaction(self) -> None:
         """An exchange ended inside a transaction."""
@@ -382,7 +210,7 @@ class Session:
         self.pins = residue.pins
         self._keep()
         if self.relay.keeps and self.relay.settings is not backend.relay.settings:
-            sql = sync_sql(_residue(backend.relay.settings), _residue(self.relay.settings))
+            sql = sync_sql(residue_of(backend.relay.settings), residue_of(self.relay.settings))
             backend.ask(sql, lambda answer: None)
             backend.relay.settings = self.relay.settings
 
@@ -453,19 +281,18 @@ class Session:
     def cancel(self) -> None:
         """Cancel what the client waits for, if it waits for anything."""
         backend = self.relay.backend
-        if self.relay.is_waiting:
-            self.fail(QueryCanceled())
-        elif backend is not None and backend.stream.owed():
-            backend.keeper.cancel()
+        if backend is not None:
+            if backend.stream.owed():
+                backend.keeper.cancel()
+        elif self.relay.is_waiting:
+            self.attachment.fail(QueryCanceled())
 
     def client_lost(self, error: Exception | None) -> None:
         """The connection to the client ended."""
         if self.is_over:
             return
         self.is_over = True
-        self.waits_for = None
-        if self._first is not None and not self._first.done():
-            self._first.cancel()
+        self.attachment.give_up()
         backend = self.relay.backend
         if backend is not None:
             self._leave(backend)
@@ -491,20 +318,6 @@ class Session:
             keeper.abort()  # the cancel must not reach the next one
         else:
             keeper.clean()
-
-
-def _residue(state: Any) -> Residue:
-    return Residue(
-        settings=state.settings,
-        role=state.role,
-        session_authorization=state.session_authorization,
-        pins=(),
-    )
-
-
-def _collect(problems: list[dict[str, str]], answer: "OwnAnswer") -> None:
-    if answer.error is not None:
-        problems.append(answer.error)
 
 
 def error_message(severity: str, error: ShardRouterError) -> bytes:
