@@ -96,6 +96,7 @@ class FakeWorkers:
         self.reloaded: dict[str, Any] = {"changed": [], "restart": []}
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.drains_seconds = 0.25
+        self.admin_users: tuple[str, ...] = ("shardrouter_admin",)
 
     async def ask_all(self, verb: str, **arguments: Any) -> list[Any]:
         self.asked.append((verb, arguments))
@@ -122,9 +123,9 @@ class FakeWorkers:
     def settings(self) -> Settings:
         return Settings(
             catalog={"dsn": "postgresql://app:hunter2@db0/catalog"},
-            proxy={"drain_seconds": self.drains_seconds},
+            proxy={"drain_seconds": self.drains_seconds, "admin_users": self.admin_users},
             proxy_auth={"function_dsn": "host=db1 password=hunter3"},
         )
 
-    def context(self, user: str = "shardrouter_admin", is_admin: bool = True) -> AdminContext:
-        return AdminContext(user, is_admin, self.ask_all, self.parent, self.settings)
+    def context(self, user: str = "shardrouter_admin") -> AdminContext:
+        return AdminContext(user, self.ask_all, self.parent, self.settings)

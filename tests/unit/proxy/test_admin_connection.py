@@ -4,6 +4,8 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shardrouter.proxy.admin_connection import MOST_BYTES, AdminConnection
 from shardrouter.wire import messages as m
@@ -12,9 +14,10 @@ from tests.support.fake_workers import FakeWorkers
 
 
 class FakeTransport:
-    """Takes what is written; counts pauses."""
+    """Takes what is written; counts pauses. Closing it loses the connection soon."""
 
     def __init__(self) -> None:
+        self.on_close: asyncio.Protocol | None = None
         self.written = b""
         self.closed = False
         self.is_paused = False
@@ -24,6 +27,8 @@ class FakeTransport:
         self.written += data
 
     def close(self) -> None:
+        if not self.closed and self.on_close is not None:
+            asyncio.get_running_loop().call_soon(self.on_close.connection_lost, None)
         self.closed = True
 
     def is_closing(self) -> bool:
@@ -35,8 +40,8 @@ class FakeTransport:
     def resume_reading(self) -> None:
         self.is_paused = False
 
-    def set_protocol(self, protocol: object) -> None:
-        self.protocol = protocol
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+        self.protocol = self.on_close = protocol
 
     def taken(self) -> bytes:
         taken, self.written = self.written, b""
@@ -205,3 +210,60 @@ async def test_the_end_of_the_proxy_is_told(
     [said] = read_all(transport.taken())
     assert m.read_error_fields(said.body)["C"] == "57P01"
     assert transport.closed
+
+
+async def test_a_command_that_runs_is_answered_before_the_end(
+    connection: AdminConnection, transport: FakeTransport
+) -> None:
+    transport.taken()
+    connection.data_received(m.query("drain") + m.query("show version"))
+    connection.end_soon("57P01", "the proxy stops")
+    await settle()
+    assert kinds(transport.taken()) == "E"  # nothing had begun yet
+    assert transport.closed
+
+
+async def test_the_end_waits_for_the_answer_only(
+    connection: AdminConnection, transport: FakeTransport, workers: FakeWorkers
+) -> None:
+    workers.drains_seconds = 30.0
+    transport.taken()
+    connection.data_received(m.query("pause") + m.query("show version"))
+    await settle()
+    connection.end_soon("57P01", "the proxy stops")
+    assert not transport.closed
+    connection.cancel()
+    await settle()
+    assert kinds(transport.taken()) == "EZE"
+    assert transport.closed
+
+
+TYPES = [bytes([kind]) for kind in b"QPBDECSHXFdcfpZ"]
+MESSAGES = st.one_of(
+    st.binary(max_size=40),
+    st.builds(m.typed, st.sampled_from(TYPES), st.binary(max_size=30)),
+    st.builds(m.query, st.sampled_from(["show clients", "begin", "commit", "nonsense", ";"])),
+    st.sampled_from([m.parse("", "show pools"), m.bind("", ""), m.describe(b"P", "")]),
+    st.sampled_from([m.execute("", 1), m.sync()]),
+)
+
+
+@given(st.lists(MESSAGES, max_size=12), st.integers(1, 50))
+@settings(deadline=None)
+def test_whatever_is_sent_the_answer_is_whole_messages(sent: list[bytes], size: int) -> None:
+    async def talk() -> bytes:
+        transport = FakeTransport()
+        connection = AdminConnection(FakeWorkers().context())
+        connection.take_over(cast("Any", transport), pid=7, key=b"1234")
+        stream = b"".join(sent)
+        for at in range(0, len(stream), size):
+            if not transport.closed:
+                connection.data_received(stream[at : at + size])
+                await asyncio.sleep(0)
+        await settle()
+        return transport.written
+
+    said = read_all(asyncio.run(talk()))
+    ends = [m.read_error_fields(each.body) for each in said if each.kind == "E"]
+    assert not [end for end in ends if end["C"] == "XX000"]
+    assert all(end["S"] == "ERROR" for end in ends[:-1])

@@ -46,7 +46,7 @@ async def test_admin_users_may_run_it(each: Command, workers: FakeWorkers) -> No
 @pytest.mark.parametrize("each", COMMANDS, ids=lambda each: each.words)
 async def test_nobody_else_may_and_nothing_is_asked(each: Command, workers: FakeWorkers) -> None:
     with pytest.raises(AdminDenied, match="ada"):
-        await run(written(each), workers, user="ada", is_admin=False)
+        await run(written(each), workers, user="ada")
     assert workers.asked == []
     assert AdminDenied.sqlstate == "42501"
 
@@ -215,7 +215,7 @@ async def test_a_silent_worker_does_not_hang_the_command(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(command, "ANSWER_SECONDS", 0.01)
-    context = AdminContext("boss", True, silence, silence, workers.settings)
+    context = AdminContext("shardrouter_admin", silence, silence, workers.settings)
     for text in ("show clients", "drain"):
         [call] = calls_in(text)
         with pytest.raises(AdminError, match="did not answer"):

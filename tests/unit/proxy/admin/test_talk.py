@@ -214,7 +214,7 @@ async def test_an_end_from_outside_is_no_cancel(
 
 
 async def test_who_is_no_admin_is_told_so_by_every_protocol(workers: FakeWorkers) -> None:
-    talk = AdminTalk(workers.context("ada", is_admin=False))
+    talk = AdminTalk(workers.context("ada"))
     for sent in ([m.query("kill 12")], [*extended("kill 12"), m.sync()]):
         said = b"".join([await talk.answer(message[0], message[5:]) for message in sent])
         assert state_of(said) == "42501"
