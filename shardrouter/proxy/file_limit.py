@@ -24,6 +24,7 @@ def raise_file_limit(settings: Settings, workers: int) -> None:
 
 
 def files_of_a_worker(settings: Settings, workers: int) -> int:
-    """Return how many files one worker may open at most by the settings."""
+    """Return how many files one worker surely needs when all clients are there."""
     clients = -(-settings.proxy.max_clients // workers)
-    return clients + min(settings.proxy_pool.fleet_size, clients) + OTHER_FILES
+    backends = min(settings.proxy_pool.fleet_size, settings.proxy_pool.node_size)
+    return clients + backends + OTHER_FILES
