@@ -1,12 +1,12 @@
 """The admin database, /metrics, /health and /ready of a proxy that runs."""
 
 import os
-import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
 import pytest
@@ -161,13 +161,40 @@ def test_metrics_never_go_backwards_when_a_worker_dies(own_proxy: RunningProxy) 
     assert falling == []
 
 
-def test_a_drain_ends_the_proxy(own_proxy: RunningProxy) -> None:
-    notes: list[Any] = []
+def test_a_drain_answers_says_goodbye_and_ends_the_proxy(own_proxy: RunningProxy) -> None:
+    notes: list[str | None] = []
     with own_proxy.admin() as admin:
         admin.add_notice_handler(lambda note: notes.append(note.message_primary))
         admin.execute("DRAIN")
-    assert re.search("no new clients", notes[0])
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            for _ in range(100):
+                admin.execute("SHOW VERSION")
+                time.sleep(0.05)
+    assert "no new clients" in (notes[0] or "")
     assert own_proxy.process.wait(15) == 0
+
+
+def test_a_cancel_request_ends_a_pause_on_whichever_worker_it_is(proxy: RunningProxy) -> None:
+    with proxy.connect() as client, proxy.admin() as admin:
+        client.execute("BEGIN")
+        client.execute("SELECT 1")
+        pausing = in_thread(lambda: admin.execute("PAUSE"))
+        eventually(lambda: "yes" in {row["paused"] for row in show(proxy, "SHOW POOLS")})
+        for _ in range(4):  # to both workers, whoever takes the connection
+            admin.cancel_safe()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            pausing.result(10)
+        show(proxy, "RESUME")
+        client.execute("COMMIT")
+
+
+def test_who_leaves_is_logged(proxy: RunningProxy) -> None:
+    with proxy.connect(application_name="gone") as client:
+        client.execute("SELECT 1")
+    eventually(lambda: "client_left " in proxy.log)
+    line = [line for line in proxy.log.splitlines() if "client_left " in line][-1]
+    assert "user=postgres" in line
+    assert "queries=" in line
 
 
 def in_thread(work: Callable[[], T]) -> Future[T]:
