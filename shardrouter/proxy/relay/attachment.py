@@ -9,8 +9,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from shardrouter.errors import ShardRouterError, StatementRefused
-from shardrouter.proxy.relay.pair import CLOSED, DROPPED, WAIT
 from shardrouter.proxy.relay.state import Reported, SessionState
+from shardrouter.proxy.relay.verdicts import CLOSED, DROPPED, WAIT
 from shardrouter.sql.session_inspection import Residue, sync_sql
 from shardrouter.wire import messages
 

@@ -11,8 +11,8 @@ from shardrouter.errors import ShardRouterError, StatementRefused
 from shardrouter.proxy.relay.definition import Definition
 from shardrouter.proxy.relay.own_settings import OwnSettings
 from shardrouter.proxy.relay.own_statements import answer_own_setting, own_select
-from shardrouter.proxy.relay.pair import DROPPED, FORWARD
 from shardrouter.proxy.relay.sql_statements import SqlStatements
+from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD
 from shardrouter.sql import Effect, Effects
 from shardrouter.sql.effects import Begin, OwnSetting, ResetAll
 from shardrouter.sql.plain import is_plain

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from shardrouter.errors import CatalogUnavailable, ShardRouterError, StatementRefused
 from shardrouter.proxy.relay.own_settings import PREFIX
-from shardrouter.proxy.relay.pair import DROPPED, FORWARD, WAIT
+from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, WAIT
 from shardrouter.sql import Effects
 from shardrouter.sql.effects import OwnSetting
 from shardrouter.wire import messages

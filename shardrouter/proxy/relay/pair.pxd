@@ -6,7 +6,7 @@ from shardrouter.proxy.relay.tally cimport Tally
 
 cdef int _NONE, _BROKEN, _CONTINUED, _QUERY, _SYNC, _CALL, _EXECUTE, _COPY_DATA, _COPY_END
 cdef int _SEEN_QUIET, _SEEN_CUT, _SEEN_RARE, _SEEN_BROKEN
-cdef int _FORWARD, _REPLACED, _DROPPED, _WAIT, _CLOSED, _IDLE
+cdef int _FORWARD, _DROPPED, _WAIT, _CLOSED, _IDLE
 
 cdef class Standing:
     cdef public object clock
@@ -58,7 +58,6 @@ cdef class ClientRelay:
     @cython.locals(backend=BackendRelay)
     cdef int _sync(self) except -1
     @cython.locals(stream=BackendStream)
-    cdef _start(self)
     cpdef start(self)
     @cython.locals(backend=BackendRelay, standing=Standing, idle=list, now=double)
     cpdef bint acquire(self) except -1

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any
 
 from shardrouter.proxy.relay.tally import Tally
+from shardrouter.proxy.relay.verdicts import Verdict
 from shardrouter.sql.plain import is_plain
 from shardrouter.wire.backend_stream import BackendStream
 from shardrouter.wire.client_stream import ClientStream
@@ -34,13 +35,10 @@ _SEEN_CUT = int(Seen.CUT)
 _SEEN_RARE = int(Seen.EVENTS | Seen.BROKEN | Seen.PARSED | Seen.DOUBTFUL | Seen.UNNAMED_LOST)
 _SEEN_BROKEN = int(Seen.BROKEN)
 
-# What becomes of a message of the client.
-FORWARD = _FORWARD = 1  # it goes to the backend as it is
-REPLACED = _REPLACED = 2  # something else went in its place; a rest that is still to come goes on
-DROPPED = _DROPPED = 3  # answered or ignored here, with all that is still to come of it
-WAIT = _WAIT = 4  # it is taken again when the client gets a backend, or its backend is quiet
-CLOSED = _CLOSED = 5  # the client is gone
-
+_FORWARD = int(Verdict.FORWARD)
+_DROPPED = int(Verdict.DROPPED)
+_WAIT = int(Verdict.WAIT)
+_CLOSED = int(Verdict.CLOSED)
 _IDLE = 73  # I
 
 
@@ -84,9 +82,6 @@ class ClientRelay:
         self.bytes_out = 0
         self.span = -1
         self.pieces: list[bytes] = []
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         self.stream.feed(data)
@@ -198,7 +193,7 @@ class ClientRelay:
         stream = self.backend.stream
         if kind == 69:  # E
             if not stream.is_skipping:
-                self._start()
+                self.start()
                 stream.expect(_EXECUTE)
             return _FORWARD
         if kind == 100:  # d
@@ -211,7 +206,7 @@ class ClientRelay:
             return _FORWARD
         if kind == 70:  # F
             if not stream.is_skipping:
-                self._start()
+                self.start()
                 stream.expect(_CALL)
             return _FORWARD
         return self.session.take(kind)
@@ -246,7 +241,7 @@ class ClientRelay:
         self.text = text
         backend.unnamed = None
         self.statements.unnamed = None
-        self._start()
+        self.start()
         backend.stream.expect(_QUERY)
         return _FORWARD
 
@@ -254,22 +249,19 @@ class ClientRelay:
         backend = self.backend
         if backend is None:
             return self.session.sync_alone()
-        self._start()
+        self.start()
         backend.stream.is_skipping = False
         backend.stream.expect(_SYNC)
         return _FORWARD
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Note that a query begins, unless another is under way."""
         stream = self.backend.stream
         if stream.owing == 0:
             if self.is_started:
                 self.is_started = False  # by ``acquire``, a moment ago
             else:
                 self.started = monotonic()
-
-    def start(self) -> None:
-        """Note that a query begins, unless another is under way."""
-        self._start()
 
     def acquire(self) -> bool:
         """Attach a backend. False: see ``session.not_acquired``."""
@@ -324,9 +316,6 @@ class BackendRelay:
         self.is_release_due = False
         self.idle_since = 0.0
         self.slow_seconds = 1e300
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         stream = self.stream

@@ -18,9 +18,10 @@ from shardrouter.proxy.relay.attachment import Attachment, residue_of
 from shardrouter.proxy.relay.choice import Choice
 from shardrouter.proxy.relay.definition import Definition
 from shardrouter.proxy.relay.judge import Judge
-from shardrouter.proxy.relay.pair import CLOSED, DROPPED, FORWARD, ClientRelay
+from shardrouter.proxy.relay.pair import ClientRelay
 from shardrouter.proxy.relay.state import NO_ROLE
 from shardrouter.proxy.relay.statements import Statements
+from shardrouter.proxy.relay.verdicts import CLOSED, DROPPED, FORWARD
 from shardrouter.sql.session_inspection import Residue, sync_sql
 from shardrouter.wire import messages
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from shardrouter.errors import StatementRefused
 from shardrouter.proxy.relay.definition import Definition
-from shardrouter.proxy.relay.pair import DROPPED, FORWARD, WAIT
+from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, WAIT
 from shardrouter.sql import Effect, Effects
 from shardrouter.sql.effects import Deallocate, Discard, DiscardKind, Execute, Prepare
 from shardrouter.sql.plain import is_plain

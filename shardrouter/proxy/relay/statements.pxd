@@ -4,7 +4,7 @@ from shardrouter.wire.backend_stream cimport BackendStream
 from shardrouter.wire.client_stream cimport ClientStream
 from shardrouter.proxy.relay.pair cimport BackendRelay, ClientRelay
 
-cdef int _CLOSED, _DROPPED, _FORWARD, _REPLACED, _WAIT, _IDLE
+cdef int _DROPPED, _FORWARD, _REPLACED, _IDLE
 cdef int _PARSE, _BIND, _DESCRIBE, _CLOSE, _PARSE_HIDDEN, _CLOSE_HIDDEN, _PARSE_FAKE, _CLOSE_FAKE
 cdef int _PARSE_UNNAMED
 cdef bytes _PARSE_COMPLETE, _CLOSE_COMPLETE, _CLOSE_UNNAMED, _OUR_PREFIX
@@ -36,9 +36,10 @@ cdef class Statements:
     @cython.locals(prepared=dict, stream=BackendStream)
     cdef _make_room(self, BackendRelay backend)
     @cython.locals(relay=ClientRelay, stream=ClientStream, data=bytes, portal_end=Py_ssize_t,
-                   name_end=Py_ssize_t, name=bytes, backend=BackendRelay,
-                   length=Py_ssize_t)
+                   name_end=Py_ssize_t, name=bytes, backend=BackendRelay)
     cdef int _bind(self) except -1
+    @cython.locals(stream=ClientStream, data=bytes, length=Py_ssize_t, portal=bytes)
+    cdef bytes _renamed_bind(self, Py_ssize_t portal_end, Py_ssize_t name_end, bytes name)
     @cython.locals(backend=BackendRelay)
     cdef int _bind_unnamed(self) except -1
     cdef _bring_unnamed(self, BackendRelay backend, object definition)

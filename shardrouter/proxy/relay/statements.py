@@ -9,22 +9,13 @@ statement is followed likewise, as drivers use it over several round trips.
 
 from typing import Any
 
-from shardrouter.proxy.relay.pair import (
-    CLOSED,
-    DROPPED,
-    FORWARD,
-    REPLACED,
-    WAIT,
-    BackendRelay,
-    ClientRelay,
-)
+from shardrouter.proxy.relay.pair import BackendRelay, ClientRelay
+from shardrouter.proxy.relay.verdicts import Verdict
 from shardrouter.wire.codes import Owed
 
-_CLOSED = CLOSED
-_DROPPED = DROPPED
-_FORWARD = FORWARD
-_REPLACED = REPLACED
-_WAIT = WAIT
+_DROPPED = int(Verdict.DROPPED)
+_FORWARD = int(Verdict.FORWARD)
+_REPLACED = int(Verdict.REPLACED)
 _PARSE = int(Owed.PARSE)
 _BIND = int(Owed.BIND)
 _DESCRIBE = int(Owed.DESCRIBE)
@@ -220,31 +211,26 @@ class Statements:
         if backend.stream.is_skipping:
             return _FORWARD
         relay.start()
-        if definition is None:
-            if name.startswith(_OUR_PREFIX):
-                name = b"?" + name  # never somebody else's statement
-        else:
+        if definition is not None:
             if not definition.is_plain:
                 self.session.mark()
             relay.text = definition.body or b""
             self._prepare(backend, definition)
             name = definition.name
-        length = (
-            (data[stream.start + 1] << 24)
-            | (data[stream.start + 2] << 16)
-            | (data[stream.start + 3] << 8)
-            | data[stream.start + 4]
-        )
-        length += len(name) - (name_end - portal_end - 1)
-        relay.put(
-            b"B"
-            + length.to_bytes(4, "big")
-            + data[stream.start + 5 : portal_end + 1]
-            + name
-            + data[name_end : stream.end]
-        )
+        elif name.startswith(_OUR_PREFIX):
+            name = b"?" + name  # never somebody else's statement
+        relay.put(self._renamed_bind(portal_end, name_end, name))
         backend.stream.expect(_BIND)
         return _REPLACED
+
+    def _renamed_bind(self, portal_end: int, name_end: int, name: bytes) -> bytes:
+        """Return what has come of the Bind, with another statement's name."""
+        stream = self.relay.stream
+        data = stream.data
+        length = int.from_bytes(data[stream.start + 1 : stream.start + 5], "big")
+        length += len(name) - (name_end - portal_end - 1)
+        portal = data[stream.start + 5 : portal_end + 1]
+        return b"B" + length.to_bytes(4, "big") + portal + name + data[name_end : stream.end]
 
     def _bind_unnamed(self) -> int:
         definition = self.unnamed
