@@ -224,6 +224,8 @@ class Worker:
     async def _drain(self, deadline_seconds: float, keeps_idle: bool = False) -> None:
         """Accept nobody; let transactions end; close, at the latest after the deadline."""
         self.doorstep.close()
+        for sock in self.start.listeners:
+            sock.close()  # else the port stays taken, and clients wait in a queue for nobody
         self.plane.is_draining = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + deadline_seconds

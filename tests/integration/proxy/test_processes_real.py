@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from tests.support.cluster import Cluster
+from tests.support.eventually import eventually
 from tests.support.proxy import ProxyProcess
 
 ROLE = "bounded"
@@ -149,3 +150,42 @@ def test_a_killed_worker_takes_only_its_own_clients(
     with proxy.admin() as admin:
         assert admin.execute("SHOW STATS").fetchall() is not None
     proxy.wait_for_log("how=SIGKILL")
+
+
+def test_a_drain_refuses_new_clients_at_once(make_proxy: Callable[..., ProxyProcess]) -> None:
+    proxy = make_proxy(shards=("s0",), proxy={"workers": 2, "drain_seconds": 30})
+    with proxy.connect() as busy:
+        with busy.transaction():
+            busy.execute("SELECT 1")
+            proxy.signal(signal.SIGTERM)
+            proxy.wait_for_log("proxy_drains")
+            eventually(lambda: is_refused(proxy))
+            busy.execute("SELECT 2")
+        busy.close()
+    eventually(lambda: not proxy.is_running())
+
+
+def test_a_new_proxy_starts_while_orphans_drain(make_proxy: Callable[..., ProxyProcess]) -> None:
+    dead = make_proxy(shards=("s0",), proxy={"workers": 2, "drain_seconds": 30})
+    with dead.connect() as busy:
+        with busy.transaction():
+            busy.execute("SELECT 1")
+            dead.signal(signal.SIGKILL)
+            new = make_proxy(
+                shards=("s0",),
+                proxy={
+                    "listen": f"127.0.0.1:{dead.port}",
+                    "run_directory": str(dead.folder / "run"),
+                },
+            )
+            busy.execute("SELECT 2")
+        with new.connect() as connection:
+            assert connection.execute("SELECT 3").fetchone() == (3,)
+
+
+def is_refused(proxy: ProxyProcess) -> bool:
+    try:
+        proxy.connect().close()
+    except psycopg.OperationalError as error:
+        return "refused" in str(error)
+    return False
