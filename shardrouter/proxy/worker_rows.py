@@ -2,16 +2,17 @@
 
 import os
 from collections import Counter
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from shardrouter.build import is_compiled
 from shardrouter.control import TopologyKeeper
-from shardrouter.errors import ShardRouterError
+from shardrouter.errors import LeaseExpired, ShardRouterError
 from shardrouter.proxy.metrics_snapshot import Histogram, empty_histogram, observe
 from shardrouter.proxy.relay.backend import Backend
 from shardrouter.proxy.relay.session import Session
-from shardrouter.topology import Role
+from shardrouter.topology import Role, Topology
 
 if TYPE_CHECKING:
     from shardrouter.proxy.worker_run import Worker
@@ -25,6 +26,22 @@ class WorkerRows:
     def __init__(self, worker: "Worker") -> None:
         self._worker = worker
         self._waits: dict[tuple[str, str], Histogram] = {}
+        self._known: Topology | None = None
+        worker.source.on_change(self._note)
+        with suppress(LeaseExpired):
+            self._topology()
+
+    def _note(self, topology: Topology) -> None:
+        self._known = topology
+
+    def _topology(self) -> Topology:
+        """Return the topology, also after the lease on it: trouble is when somebody looks."""
+        try:
+            self._known = self._worker.source.current()
+        except LeaseExpired:
+            if self._known is None:
+                raise
+        return self._known
 
     async def show(self, what: str) -> list[dict[str, Any]]:
         """Return rows as ``census`` describes them."""
@@ -109,7 +126,7 @@ class WorkerRows:
     def _nodes(self) -> list[dict[str, Any]]:
         worker, now = self._worker, monotonic()
         rows = []
-        for shard, node in worker.source.current().nodes():
+        for shard, node in self._topology().nodes():
             sample = worker.monitor.view.of(node.id)
             pools = [p for p in worker.plane.pools() if p.key.node == node.id]
             back_off = max((p.back_off_until - now for p in pools), default=0.0)
@@ -133,7 +150,7 @@ class WorkerRows:
 
     def _shards(self) -> list[dict[str, Any]]:
         worker = self._worker
-        topology = worker.source.current()
+        topology = self._topology()
         counts = topology.slot_counts()
         rows = []
         for shard in topology.shards:
@@ -217,7 +234,7 @@ class WorkerRows:
                     "lag_bytes": row["lag_bytes"],
                     "lag_seconds": row["lag_seconds"],
                 }
-                for row in (self._nodes() if epoch and left != 0 else [])
+                for row in (self._nodes() if epoch else [])
             ],
             "prepared": {
                 "hits": plane.hits + sum(each.hits for each in statements),

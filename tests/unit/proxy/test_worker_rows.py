@@ -1,0 +1,87 @@
+"""What a worker tells of itself fits the contract of the census, also when its lease is over."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from shardrouter.errors import LeaseExpired
+from shardrouter.proxy.census import COLUMNS, merged
+from shardrouter.proxy.health import readiness_of
+from shardrouter.proxy.worker_rows import WorkerRows
+from shardrouter.routing import FleetView, NodeSample
+from shardrouter.topology import NodeId, Topology
+from tests.support.topologies import small_topology
+
+
+class Source:
+    """A topology whose lease may end."""
+
+    def __init__(self) -> None:
+        self.topology = small_topology()
+        self.is_over = False
+        self.watchers: list[Callable[[Topology], None]] = []
+
+    def current(self) -> Topology:
+        if self.is_over:
+            raise LeaseExpired("the lease of 15 s on the topology is over", epoch=1)
+        return self.topology
+
+    def on_change(self, watcher: Callable[[Topology], None]) -> None:
+        self.watchers.append(watcher)
+
+    def change(self, topology: Topology) -> None:
+        self.topology = topology
+        for watcher in self.watchers:
+            watcher(topology)
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def rows(source: Source) -> WorkerRows:
+    first = source.topology.shards[0].primary
+    view = FleetView({first.id: NodeSample(NodeId(first.id), at=0.0)})
+    plane = SimpleNamespace(
+        pools=list,
+        sessions={},
+        backends=list,
+        fleet=SimpleNamespace(primary=lambda shard: source.current() and shard.primary),
+    )
+    worker = SimpleNamespace(
+        start=SimpleNamespace(index=0),
+        source=source,
+        monitor=SimpleNamespace(view=view),
+        plane=plane,
+    )
+    return WorkerRows(cast("Any", worker))
+
+
+@pytest.mark.parametrize("what", COLUMNS)
+async def test_rows_have_the_columns_that_are_shown(what: str, rows: WorkerRows) -> None:
+    for row in merged(what, [await rows.show(what)]):
+        assert tuple(row) == COLUMNS[what]
+
+
+async def test_who_looks_at_a_fleet_in_trouble_sees_it(source: Source, rows: WorkerRows) -> None:
+    before = await rows.show("nodes")
+    source.is_over = True
+    assert await rows.show("nodes") == before
+    shards = await rows.show("shards")
+    assert [row["up"] for row in shards] == [False, False]
+    [lease] = await rows.show("leases")
+    assert "is over" in lease["problem"]
+    health = cast("Any", await rows.health())
+    assert not readiness_of([health], 1, is_ending=False).is_well
+
+
+async def test_the_last_topology_is_shown_though_nobody_had_asked(
+    source: Source, rows: WorkerRows
+) -> None:
+    source.change(small_topology(epoch=2, shards=3))
+    source.is_over = True
+    assert [row["epoch"] for row in await rows.show("shards")] == [2, 2, 2]
