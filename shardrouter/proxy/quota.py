@@ -49,7 +49,7 @@ class Shed:
 
 @dataclass(frozen=True, slots=True)
 class Spare:
-    """Others wait above their fair share: a worker may give back what it does not use at all."""
+    """Others wait: a worker that waits for nothing itself may give back what lies idle there."""
 
     claim: Claim
     count: int
@@ -220,7 +220,7 @@ class Quota:
                 if self._totals.get(scope, 0) < self._bounds.of(scope):
                     continue
                 for other in self._claims[scope]:
-                    if other != claim and self.held(other):
+                    if other not in self._waiting and self.held(other):
                         spares[other] = max(count, spares.get(other, 0))
         return [Spare(claim, count) for claim, count in spares.items()]
 

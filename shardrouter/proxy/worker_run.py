@@ -171,12 +171,15 @@ class Worker:
         async def shed(pool: str, count: int) -> None:
             plane.shed(pool, count)
 
+        async def spare(pool: str, count: int) -> None:
+            plane.spare(pool, count)
+
         async def cancel(pid: int, key: str) -> bool:
             return self._cancel_here(pid, bytes.fromhex(key))
 
         link.answer("granted", granted)
         link.answer("shed", shed)
-        link.answer("spare", shed)
+        link.answer("spare", spare)
         link.answer("cancel", cancel)
         link.answer("show", self.rows.show)
         link.answer("metrics", self.rows.metrics)

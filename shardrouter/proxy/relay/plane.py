@@ -268,6 +268,11 @@ class Plane:
             found.shed(here)
             count -= here
 
+    def spare(self, pool: str, count: int) -> None:
+        """Another worker wants more than its share: it may have what lies idle here."""
+        for found in self._pools_named(pool):
+            found.spare(count)
+
     def _pools_named(self, name: str) -> list[NodePool]:
         return [pool for pool in self.fleet.pools.values() if pool.name == name]
 

@@ -270,6 +270,12 @@ class NodePool:
         self.to_shed += count
         self.is_shrinking = self.to_shed > 0
 
+    def spare(self, count: int) -> None:
+        """Give up idle backends that nobody waits for here: another worker has use for them."""
+        while count and self.idle and not self.waiters:
+            count -= 1
+            self.idle.pop(0).keeper.close("not used here, wanted elsewhere")
+
     def sweep(self, now: float) -> None:
         """Refuse late waiters, close old and long idle backends, try again what was put off."""
         self.expire(now)

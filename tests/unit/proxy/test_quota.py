@@ -154,6 +154,8 @@ def test_unused_backends_are_asked_for_above_the_fair_share() -> None:
     _, notices = quota.want(Claim(2, P), 3)
     assert notices == []
     assert quota.rotate() == [Spare(Claim(1, P), 3)]
+    quota.want(Claim(1, P), 2)
+    assert quota.rotate() == []  # both use what they have: nobody gains by moving it
 
 
 def test_lower_bounds_are_reached_by_shedding() -> None:
