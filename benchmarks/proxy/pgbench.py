@@ -26,11 +26,14 @@ EDGE_SECONDS: Final = 0.15
 SAMPLE_SECONDS: Final = 0.02
 OVERTIME_SECONDS: Final = 60.0
 WARM_TRANSACTIONS: Final = 20  # of each client
+SHORTEST_SECONDS: Final = 0.3  # of what is left between the edges
 MICROSECONDS: Final = 1e6
+MILLISECONDS: Final = 1e3
 PERCENTILE: Final = 0.99
 _LATENCY_FIELD: Final = 2  # of a line of the log: client, transaction, time in us, ...
 _COUNT: Final = re.compile(r"number of transactions actually processed: (\d+)")
 _FAILED: Final = re.compile(r"number of failed transactions: (\d+)")
+_CONNECTING: Final = re.compile(r"^initial connection time = ([\d.]+) ms", re.MULTILINE)
 _RATE: Final = re.compile(r"^tps = ([\d.]+) \(without initial connection time\)", re.MULTILINE)
 
 
@@ -71,6 +74,8 @@ class Report:
 
     transactions: int
     per_second: float
+    connecting_seconds: float
+    """Spent on logins, which pgbench counts as a part of the time it was given."""
 
 
 def find_pgbench(fleet: LocalFleet) -> Path:
@@ -93,8 +98,13 @@ def run_pgbench(program: Path, door: Door, load: Load) -> Outcome:
         log = Path(directory) / "log"
         told, samples, ended = _run(_command(program, door, load, *_timed(load, log)), door, load)
         latencies = sorted(read_latencies(Path(directory).iterdir()))
-    report = read_report(told, f"{door.name}, {load.mode} x {load.clients}")
-    start, end = ended - load.seconds + EDGE_SECONDS, ended - EDGE_SECONDS
+    what = f"{door.name}, {load.mode} x {load.clients}"
+    report = read_report(told, what)
+    start, end = (
+        ended - load.seconds + report.connecting_seconds + EDGE_SECONDS,
+        ended - EDGE_SECONDS,
+    )
+    check(end - start >= SHORTEST_SECONDS, f"{what}: logins took {report.connecting_seconds:.1f} s")
     used = used_between(samples, start, end)
     cpu_us = used.total / (end - start) / report.per_second * MICROSECONDS
     return Outcome(
@@ -124,13 +134,14 @@ def warm_up(program: Path, door: Door, load: Load) -> None:
 
 def read_report(text: str, what: str) -> Report:
     """Read what pgbench printed. Raises WrongAnswer unless every transaction went well."""
-    found = [pattern.search(text) for pattern in (_COUNT, _FAILED, _RATE)]
-    count, failed, rate = (match.group(1) if match else None for match in found)
-    if count is None or failed is None or rate is None:
+    patterns = (_COUNT, _FAILED, _RATE, _CONNECTING)
+    found = [match.group(1) for match in (p.search(text) for p in patterns) if match]
+    if len(found) < len(patterns):
         raise WrongAnswer(f"{what}: pgbench did not finish: {text.strip()}")
+    count, failed, rate, connecting = found
     is_good = failed == "0" and "aborted" not in text
     check(is_good, f"{what}: transactions failed: {text.strip()}")
-    return Report(int(count), float(rate))
+    return Report(int(count), float(rate), float(connecting) / MILLISECONDS)
 
 
 def read_latencies(logs: Iterable[Path]) -> Iterator[int]:

@@ -30,7 +30,9 @@ tps = 25984.125000 (without initial connection time)
 
 
 def test_report_is_read():
-    assert read_report(TOLD.format(failed=0), "a door") == Report(25984, 25984.125)
+    assert read_report(TOLD.format(failed=0), "a door") == Report(
+        25984, 25984.125, pytest.approx(0.03721)
+    )
 
 
 @pytest.mark.parametrize(
