@@ -30,8 +30,7 @@ class ConnectionEnd:
     bytes_in: int
     bytes_out: int
     reason: str
-    """``client`` (said goodbye), ``lost``, ``killed``, ``drain``, ``protocol``, ``timeout``, or a
-    SQLSTATE with words."""
+    """In words."""
 
 
 def log_connection_end(end: ConnectionEnd) -> None:
@@ -52,9 +51,21 @@ def log_connection_end(end: ConnectionEnd) -> None:
 
 
 def log_slow_query(
-    text: bytes, *, seconds: float, client: int, user: str, database: str, shard: str, node: str
+    text: bytes,
+    *,
+    seconds: float,
+    client: int,
+    user: str,
+    database: str,
+    shard: str,
+    node: str,
+    standard_strings: bool = True,
+    ascii_safe_encoding: bool = True,
 ) -> None:
-    """Write one line for a statement that took longer than ``proxy.slow_query_ms``."""
+    """Write one line for a statement that took longer than ``proxy.slow_query_ms``.
+
+    The last two say how the session reads the text, as for ``sql.tokens``.
+    """
     logger.warning(
         "slow_query ms=%d client=%d user=%s database=%s shard=%s node=%s query=%s",
         int(seconds * 1000),
@@ -63,7 +74,9 @@ def log_slow_query(
         database,
         shard,
         node,
-        without_values(text),
+        without_values(
+            text, standard_strings=standard_strings, ascii_safe_encoding=ascii_safe_encoding
+        ),
     )
 
 
@@ -74,6 +87,7 @@ def without_values(
 
     A text whose quotes cannot be told for certain is not shown at all.
     """
+    text = text.partition(b"\0")[0]  # what comes behind is no statement, but the rest of a Parse
     head = text[:_MOST_BYTES_READ]
     if not is_readable(head, ascii_safe_encoding=ascii_safe_encoding):
         return f"({len(text)} bytes in the client's encoding)"

@@ -93,6 +93,7 @@ def running_proxy(cluster: Cluster, more: str = "") -> Iterator[RunningProxy]:
         f'http_listen = "127.0.0.1:{http_port}"',
         "workers = 2",
         "drain_seconds = 3",
+        "slow_query_ms = 150",
         f'run_directory = "{folder}/run"',
         more,
     )

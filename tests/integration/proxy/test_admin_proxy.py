@@ -197,6 +197,17 @@ def test_who_leaves_is_logged(proxy: RunningProxy) -> None:
     assert "queries=" in line
 
 
+@pytest.mark.parametrize("prepare", [False, True])
+def test_a_slow_statement_is_logged_without_its_values(proxy: RunningProxy, prepare: bool) -> None:
+    with proxy.connect() as client:
+        client.execute("SELECT pg_sleep(0.2), 'a secret' AS it", prepare=prepare)
+    eventually(lambda: "slow_query " in proxy.log)
+    line = [line for line in proxy.log.splitlines() if "slow_query " in line][-1]
+    assert 'query="SELECT pg_sleep(?), ? AS it"' in line
+    assert "shard=s0 node=s0-p" in line
+    assert "a secret" not in proxy.log
+
+
 def in_thread(work: Callable[[], T]) -> Future[T]:
     pool = ThreadPoolExecutor(1)
     future = pool.submit(work)

@@ -229,6 +229,7 @@ def test_a_slow_query(caplog: pytest.LogCaptureFixture) -> None:
         (b"select 'never closed", "select ?"),
         (b"select U&'x', U&\"y\"", 'select ?, U&"y"'),
         (b"", ""),
+        (b"select 1\0\0\1\0\0\0\x17", "select ?"),
         (b"\xff\xfe", "\ufffd\ufffd"),
     ],
 )  # fmt: skip
