@@ -107,6 +107,10 @@ class Fleet:
         self.monitor.request_sample(node)
 
     def _extend(self, deadline: float) -> None:
+        with suppress(ShardRouterError):
+            # A topology may have come while no lease held: choices end before the lease goes on.
+            if self.source.current() is not self._topology:
+                self._look()
         self.standing.deadline = deadline
 
     def _look(self) -> None:
