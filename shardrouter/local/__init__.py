@@ -2,10 +2,13 @@
 
 from shardrouter.local.binaries import Binaries, describe_binaries, find_binaries
 from shardrouter.local.fleet import LocalFleet
-from shardrouter.local.server import LocalServer, StopMode
+from shardrouter.local.ports import HOST
+from shardrouter.local.server import SUPERUSER, LocalServer, StopMode
 from shardrouter.local.status import ServerCondition, ServerStatus, fleet_status
 
 __all__ = [
+    "HOST",
+    "SUPERUSER",
     "Binaries",
     "LocalFleet",
     "LocalServer",
