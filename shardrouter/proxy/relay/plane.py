@@ -35,7 +35,7 @@ UNSAFE_ENCODINGS: Final = frozenset(
 )
 """In these a byte that looks like ASCII may be half of a character."""
 SWEEP_SECONDS: Final = 0.05
-QUOTA_SECONDS: Final = 5.0
+QUOTA_SECONDS: Final = 60.0  # a late yes would be a place lost; who waits gives up long before
 
 
 class Plane:

@@ -12,7 +12,13 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from shardrouter.config import ProxyPoolSettings
 from shardrouter.control import spawn
-from shardrouter.errors import BackendError, BackendRefused, PoolTimeout, ShardRouterError
+from shardrouter.errors import (
+    BackendError,
+    BackendRefused,
+    ControlLost,
+    PoolTimeout,
+    ShardRouterError,
+)
 from shardrouter.proxy.relay.backend import Backend
 from shardrouter.proxy.relay.pair import BackendRelay
 from shardrouter.proxy.relay.tally import Tally
@@ -204,6 +210,10 @@ class NodePool:
                 self.is_denied = True  # ``granted`` comes when there is room
                 return
             await self._open_one()
+        except ControlLost as error:
+            self._put_off()
+            self._fail_all(error)  # this worker leaves: another one has a parent to ask
+            return
         finally:
             self.opening -= 1
         self.grow()
@@ -240,13 +250,20 @@ class NodePool:
 
     def _refused(self, error: BackendError) -> None:
         """A node that cannot be reached is tried again; what it refuses goes to who asked."""
-        self.back_off_until = monotonic() + self._pause
-        self._pause = min(LONGEST_PAUSE_SECONDS, self._pause * 2)
+        self._put_off()
         is_final = isinstance(error, BackendRefused) and error.sqlstate not in BUSY_STATES
         if not is_final:
             self.last_error = error
             self.on_trouble(self, error)
             return
+        self._fail_all(error)
+
+    def _put_off(self) -> None:
+        """Open no more for a while."""
+        self.back_off_until = monotonic() + self._pause
+        self._pause = min(LONGEST_PAUSE_SECONDS, self._pause * 2)
+
+    def _fail_all(self, error: ShardRouterError) -> None:
         waiters, self.waiters = self.waiters, deque()
         for waiter in waiters:
             if waiter.waits_for is self:
