@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shardrouter.config import settings_path
 from shardrouter.proxy.parent_plan import plan_of
 from shardrouter.proxy.parent_run import run_proxy
 
@@ -20,8 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     said: dict[str, Any] = {"listen": given.listen, "workers": given.workers}
     overrides = {key: value for key, value in said.items() if value is not None}
-    path = settings_path(given.config)
-    return run_proxy(lambda: plan_of(path, {"proxy": overrides}))
+    return run_proxy(lambda: plan_of(given.config, {"proxy": overrides}))
 
 
 if __name__ == "__main__":

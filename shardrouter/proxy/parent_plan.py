@@ -19,7 +19,9 @@ class ParentPlan:
     """Settings, where they come from, and how workers are started."""
 
     settings: Settings
-    settings_path: Path
+    settings_path: Path | None
+    """The file that was named; None: the usual one, and the environment may do without it."""
+
     overrides: Mapping[str, Mapping[str, Any]]
     """What the command line says; it stays when the file is read again."""
 
@@ -31,7 +33,7 @@ class ParentPlan:
 
 
 def plan_of(
-    path: Path,
+    path: Path | None,
     overrides: Mapping[str, Mapping[str, Any]],
     worker_command: tuple[str, ...] = WORKER_COMMAND,
 ) -> ParentPlan:
@@ -47,6 +49,6 @@ def worker_count(settings: Settings) -> int:
     return settings.proxy.workers or len(os.sched_getaffinity(0))
 
 
-def read_settings(path: Path, overrides: Mapping[str, Mapping[str, Any]]) -> Settings:
+def read_settings(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> Settings:
     """Return the settings in force. Raises SettingsError."""
     return load_settings(path, or_topology_file=True, **overrides)

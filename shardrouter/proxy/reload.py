@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import Any
 
-from shardrouter.config import Settings
+from shardrouter.config import Settings, settings_path
 from shardrouter.control.tasks import spawn
 from shardrouter.errors import ShardRouterError
 from shardrouter.proxy.crew import Crew
@@ -27,7 +27,7 @@ class Reloader:
         self.version = 0
         """Raised with each reload."""
 
-        self.settings_path = plan.settings_path
+        self.settings_path = settings_path(plan.settings_path)
         self._plan = plan
         self._crew = crew
         self._one_at_a_time = asyncio.Lock()

@@ -1,15 +1,18 @@
 """The scripts of the compose file, run against a local fleet instead of containers."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from shardrouter.local import LocalFleet, LocalServer
+from tests.support.eventually import eventually
 
 DOCKER = Path(__file__).parents[3] / "docker"
 PASSWORDS = {
@@ -71,18 +74,68 @@ def test_roles_have_the_same_verifiers_on_every_shard(fleet: LocalFleet) -> None
         assert all(each.startswith("SCRAM-SHA-256$") for each in first.values())
 
 
-def test_the_fleet_is_founded_with_the_rights_of_the_proxys_role(fleet: LocalFleet) -> None:
-    make_roles(fleet)
-    nodes = {}
+def found_fleet(fleet: LocalFleet) -> str:
+    nodes = {"SHARDROUTER__CATALOG__DSN": fleet.catalog.dsn()}
     for shard in ("s0", "s1"):
         primary, replica = fleet.primary(shard), fleet.node(f"{shard}-r1")
         nodes[f"{shard}_primary"] = connection_string(primary, "shardrouter")
         nodes[f"{shard}_replica"] = connection_string(replica, "shardrouter")
-    catalog = {"SHARDROUTER__CATALOG__DSN": fleet.catalog.dsn()}
-    run("fleet.sh", "s0", "s1", fleet=fleet, **nodes, **catalog)
-    again = run("fleet.sh", "s0", "s1", fleet=fleet, **nodes, **catalog)
+    return run("fleet.sh", "s0", "s1", fleet=fleet, **nodes)
+
+
+def test_the_fleet_is_founded_with_the_rights_of_the_proxys_role(fleet: LocalFleet) -> None:
+    make_roles(fleet)
+    found_fleet(fleet)
+    again = found_fleet(fleet)
     assert "shard s0: is there" in again
     assert "shard s1: is there" in again
+
+
+def test_the_proxy_lets_the_roles_in_by_their_passwords(fleet: LocalFleet, tmp_path: Path) -> None:
+    make_roles(fleet)
+    found_fleet(fleet)
+    environment = {
+        "SHARDROUTER__CATALOG__DSN": fleet.catalog.dsn(),
+        "SHARDROUTER__PROXY_AUTH__FUNCTION": "shardrouter.proxy_login",
+        "SHARDROUTER__PROXY_AUTH__FUNCTION_DSN": connection_string(
+            fleet.primary("s0"), "shardrouter"
+        ),
+        # As for clients of other machines: these are trusted by default.
+        "SHARDROUTER__PROXY_AUTH__RULES": '["host all all all scram-sha-256"]',
+        "SHARDROUTER__PROXY__LISTEN": "127.0.0.1:0",
+        "SHARDROUTER__PROXY__HTTP_LISTEN": "127.0.0.1:0",
+        "SHARDROUTER__PROXY__WORKERS": "1",
+        "SHARDROUTER__PROXY__RUN_DIRECTORY": str(tmp_path / "run"),
+    }
+    with started_proxy(environment, tmp_path / "log") as port:
+        where = f"host=127.0.0.1 port={port} options='-c shardrouter.shard=s1'"
+        with psycopg.connect(f"{where} dbname=app user=app", password="it's app") as client:
+            assert client.execute("SELECT current_user").fetchone() == ("app",)
+            client.execute("CREATE TABLE mine (id int)")
+        admin = f"{where} dbname=shardrouter user=shardrouter_admin"
+        with psycopg.connect(admin, password="admin") as connection:
+            assert len(connection.execute("SHOW SHARDS").fetchall()) == 2
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(f"{where} dbname=app user=app", password="wrong")
+
+
+@contextmanager
+def started_proxy(environment: dict[str, str], log: Path) -> Iterator[int]:
+    """Start the proxy as its image does, by settings from the environment alone."""
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / "shardrouter", "proxy"],
+            cwd=log.parent,
+            env={**os.environ, **environment},
+            stderr=stderr,
+        )
+    try:
+        eventually(lambda: "proxy_serves" in log.read_text() or process.poll() is not None, 30)
+        [port] = re.findall(r"proxy_listens address=127\.0\.0\.1:(\d+)", log.read_text())
+        yield int(port)
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_the_proxys_role_may_ask_for_verifiers_and_not_read_them(fleet: LocalFleet) -> None:
