@@ -8,6 +8,7 @@ from demo.loading_section import load
 from demo.plain import plain_postgres
 from demo.questions import check_join, check_rankings, load_plain
 from demo.report import Report
+from demo.through_proxy import check_proxy
 from demo.transfers import check_transfers
 from demo.trespass import check_guard
 from shardrouter import Router
@@ -28,6 +29,7 @@ def run(report: Report, router: Router) -> None:
         check_rankings(report, router, plain)
     check_transfers(report, router, loaded.tailnums, rng)
     check_guard(report, router, loaded.tailnums[0])
+    check_proxy(report, router, loaded.tailnums)
 
 
 def show_fleet(report: Report, router: Router) -> None:

@@ -31,7 +31,7 @@ def trespass(dsn: str, tailnum: str) -> Refusal:
     """Insert a log entry of ``tailnum`` on the server of ``dsn``, which does not own it."""
     statement = f"INSERT INTO log_entries VALUES ('{tailnum}', 1, 'written by psql')"
     done = subprocess.run(
-        [_psql(dsn), "-X", "-v", "VERBOSITY=verbose", "-d", dsn, "-c", statement],
+        [psql_beside(dsn), "-X", "-v", "VERBOSITY=verbose", "-d", dsn, "-c", statement],
         capture_output=True,
         text=True,
         timeout=_WAIT_SECONDS,
@@ -43,7 +43,7 @@ def trespass(dsn: str, tailnum: str) -> Refusal:
     return Refusal(statement, "\n".join(shown), is_by_guard)
 
 
-def _psql(dsn: str) -> str:
+def psql_beside(dsn: str) -> str:
     """Return the psql beside the server's own programs, else the one on PATH."""
     with psycopg.connect(dsn) as connection:
         row = connection.execute("SELECT setting FROM pg_config WHERE name = 'BINDIR'").fetchone()

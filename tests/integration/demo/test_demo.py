@@ -87,6 +87,8 @@ def test_demo_ends_well_and_leaves_nothing(run: DemoRun):
     eventually(lambda: not run.has_left_anything())  # init reaps the last process
     assert "stale reads: 0 of 1,000" in run.output
     assert "ERROR:  SR001" in run.output
+    assert "1,000 reads over 4 backends" in run.output
+    assert "wrong answers: 0" in run.output
     assert run.output.count(": equal (") == 5
     assert "\x1b[" not in run.output, "colours in a pipe"
 
