@@ -5,9 +5,11 @@ from shardrouter.local import describe_binaries
 
 pytest_plugins = [
     "tests.plugins.fix_catalog",
+    "tests.plugins.fix_faults",
     "tests.plugins.fix_fleet",
     "tests.plugins.fix_gather",
     "tests.plugins.fix_proxy",
+    "tests.plugins.fix_raw",
     "tests.plugins.fix_speed",
 ]
 

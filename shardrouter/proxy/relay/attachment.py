@@ -15,7 +15,8 @@ from shardrouter.sql.session_inspection import Residue, sync_sql
 from shardrouter.wire import messages
 
 if TYPE_CHECKING:
-    from shardrouter.proxy.relay.backend import Backend, OwnAnswer
+    from shardrouter.proxy.relay.backend import Backend
+    from shardrouter.proxy.relay.own_answers import OwnAnswer
     from shardrouter.proxy.relay.pool import NodePool
     from shardrouter.proxy.relay.session import Session
 
@@ -127,6 +128,19 @@ class Attachment:
             self._attached(backend)
         else:
             backend.give_back()
+
+    def restore(self, backend: "Backend") -> None:
+        """Give the attached backend what a RESET took away: the values of the login."""
+        relay, wanted = backend.relay, self._relay.settings
+        sql = sync_sql(residue_of(relay.settings), residue_of(wanted))
+        relay.settings = wanted
+
+        def restored(answer: "OwnAnswer") -> None:
+            if answer.error is not None:
+                relay.is_doubtful = True
+                self._refuse_settings(answer.error, backend)
+
+        backend.ask(sql, restored)
 
     def _refuse_settings(self, problem: dict[str, str], backend: "Backend") -> None:
         code = problem.get("C", "XX000")

@@ -3,13 +3,13 @@
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from shardrouter.errors import BackendError, BackendLost
 from shardrouter.proxy.backend_login import send_cancel
 from shardrouter.proxy.log_events import log_slow_query
+from shardrouter.proxy.relay.own_answers import OwnAnswer, read_row, unused
 from shardrouter.proxy.relay.pair import BackendRelay
 from shardrouter.proxy.relay.state import Reported
 from shardrouter.sql.session_inspection import DISCARD_SQL, inspection_sql, read_inspection
@@ -30,16 +30,6 @@ READ_ONLY: Final = "25006"
 NOT_OWNED: Final = "SR001"
 STALE_PLAN: Final = "0A000"
 _IDLE: Final = ord("I")
-
-
-@dataclass(slots=True)
-class OwnAnswer:
-    """The answer to a question of ours, as it comes in."""
-
-    then: Callable[["OwnAnswer"], None]
-    asked_at: float
-    rows: list[tuple[str | None, ...]] = field(default_factory=list)
-    error: dict[str, str] | None = None
 
 
 class Backend:
@@ -170,12 +160,16 @@ class Backend:
     def _note_parameter(self, body: bytes) -> None:
         name, _, rest = body.partition(b"\0")
         value = rest.rstrip(b"\0")
+        if name == b"in_hot_standby":  # its node was promoted: what is written here is a commit
+            self.is_primary = self.relay.is_primary = value == b"off"
         self.relay.params = self.plane.states.with_change(
             self.relay.params, name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
         )
 
     def unattached(self, flags: int) -> None:
         """Bytes came while no client has this backend."""
+        if self._last_words is not None and self.state == "idle":
+            self.close("the server ended it")
         if flags & Seen.QUIET and self._then is not None:
             then, self._then = self._then, None
             then()
@@ -190,33 +184,41 @@ class Backend:
         """The relay is quiet, and something keeps it from just being released."""
         relay = self.relay
         client = relay.client
-        if client is None:
-            return
+        if client is None or self.cancels:
+            return  # ``_cancel`` asks a last question, whose answer leads here again
         session = client.session
-        if relay.is_held and not self.cancels:
+        is_open = relay.stream.status != _IDLE
+        if relay.suspicion and not is_open:
+            self._inspect(session)
+        elif relay.is_held:
             relay.is_held = False
             session.backend_is_quiet()
             if relay.client is client and not relay.stream.owed():
                 relay.quiet()
-            return
-        if relay.stream.status != _IDLE:
+        elif is_open:
             session.in_transaction()
-        elif relay.suspicion:
-            self._inspect(session)
         elif relay.is_doubtful and not client.keeps:
             relay.detach()
             self.close("doubtful")
 
     def _inspect(self, session: "Session") -> None:
-        """Ask the server what the client left in its session."""
+        """Ask the server what the client left in its session; what it says next waits for that.
+
+        A RESET, for example, must be followed by the value of the login before it is seen.
+        """
         self._names |= session.custom_names
-        self.relay.suspicion = 0
+        relay = self.relay
+        relay.suspicion = 0
+        relay.is_held = session.relay.is_waiting = True
         if self.forgets_statements:
             self.forgets_statements = False
+            relay.prepared.clear()
             self.ask("DEALLOCATE ALL", unused)
         self.ask(inspection_sql(self._names), lambda answer: self._inspected(session, answer))
 
     def _inspected(self, session: "Session", answer: OwnAnswer) -> None:
+        if session.is_over:
+            return  # the backend is being cleaned
         if answer.error is not None:
             logger.warning(
                 "inspection_failed node=%s sqlstate=%s message=%r",
@@ -231,24 +233,35 @@ class Backend:
 
     # Cancelling
 
+    def owes_client(self) -> bool:
+        """True when something is asked that is not a question of ours."""
+        stream = self.relay.stream
+        return any(code != Owed.OWN for code in stream.plan[stream.head :])
+
     def cancel(self) -> None:
         """Cancel what the client runs. Until the server has heard it, nobody else gets this."""
-        self.cancels += 1
+        if not self.owes_client():
+            return
         self.relay.is_held = True
-        self.plane.spawn(self._cancel(), name=f"cancel {self.pid}")
+        self.cancels += 1
+        if self.cancels == 1:
+            self.plane.spawn(self._cancel(), name=f"cancel {self.pid}")
 
     async def _cancel(self) -> None:
         settings = self.pool.settings
         try:
-            await send_cancel(
-                self.pool.key.dsn, self.pid, self.key, settings.connect_timeout_seconds
-            )
+            heard = 0
+            while heard < self.cancels and self.owes_client():
+                heard = self.cancels  # those that come meanwhile share the next
+                await send_cancel(
+                    self.pool.key.dsn, self.pid, self.key, settings.connect_timeout_seconds
+                )
         except BackendError as error:
             logger.warning("cancel_failed node=%s reason=%r", self.pool.key.node, error.message)
             self.relay.is_doubtful = True  # it may still arrive
         finally:
-            self.cancels -= 1
-            if not self.cancels and self.state != "closing" and not self.relay.stream.owed():
+            self.cancels = 0
+            if self.state != "closing" and not self.relay.stream.owed():
                 # The signal was sent before that connection ended: this round trip takes it.
                 self.ask("", unused)
 
@@ -275,7 +288,7 @@ class Backend:
         if relay.is_doubtful or stream.is_mid_message() or self.is_over():
             self.close("unclean")
             return
-        if stream.owed():
+        if self.owes_client():
             self.linger()
             return
         if stream.status != _IDLE:
@@ -367,22 +380,3 @@ class Backend:
             hint="what the statement did is not known unless it was in a transaction that was not"
             " committed: look before you repeat it",
         )
-
-
-def read_row(body: bytes) -> tuple[str | None, ...]:
-    """Return the columns of a DataRow in text form."""
-    columns: list[str | None] = []
-    at = 2
-    for _ in range(int.from_bytes(body[:2])):
-        size = int.from_bytes(body[at : at + 4], signed=True)
-        at += 4
-        if size < 0:
-            columns.append(None)
-            continue
-        columns.append(body[at : at + size].decode("utf-8", "surrogateescape"))
-        at += size
-    return tuple(columns)
-
-
-def unused(answer: OwnAnswer) -> None:
-    """Take an answer that tells nothing."""

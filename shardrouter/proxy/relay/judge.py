@@ -31,6 +31,11 @@ INSPECTED: Final = (
     | Effect.SEQUENCE
     | Effect.FOREVER
 )
+LARGE_OBJECT_FUNCTIONS: Final = frozenset(
+    (715, 764, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172)
+)
+"""Numbers in pg_proc of lo_open, loread and their like, which libpq calls so."""
+
 LONG: Final = "long statement"
 NO_EFFECTS: Final = Effects(Effect.NONE, ())
 _IDLE, _FAILED = ord("I"), ord("E")
@@ -81,6 +86,15 @@ class Judge:
             relay.is_doubtful = True
         if flags & Effect.SEQUENCE:
             session.pin("sequence state")
+
+    def call(self) -> None:
+        """A function is called by number: only of large objects' it is known what they leave."""
+        session = self.session
+        stream = session.relay.stream
+        number = int.from_bytes(stream.data[stream.start + 5 : stream.start + 9])
+        if session.mode != "session" and number not in LARGE_OBJECT_FUNCTIONS:
+            session.relay.backend.suspicion = 1
+            session.pin("function call")
 
     def _read_begin(self, effects: Effects) -> None:
         if self.session.relay.backend is not None:

@@ -69,6 +69,7 @@ cdef class BackendRelay:
     cdef public Tally tally
     cdef public BackendStream stream
     cdef public ClientRelay client
+    cdef public ClientRelay paused
     cdef public object settings
     cdef public object params
     cdef public object unnamed

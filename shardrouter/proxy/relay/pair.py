@@ -168,7 +168,8 @@ class ClientRelay:
         backend.transport.write(data)
         if backend.is_release_due and not self.stream.left:
             backend.is_release_due = False
-            backend.quiet()
+            if backend.stream.owing == 0:  # or something came behind the rest
+                backend.quiet()
 
     def _take(self, kind: int) -> int:
         """Decide on one message; ask for a backend when it needs one."""
@@ -198,18 +199,16 @@ class ClientRelay:
             return _FORWARD
         if kind == 100:  # d
             stream.note_copy(_COPY_DATA)
-            return _FORWARD
-        if kind == 72:  # H
-            return _FORWARD
-        if kind == 99 or kind == 102:  # c, f
+        elif kind == 99 or kind == 102:  # c, f
             stream.note_copy(_COPY_END)
-            return _FORWARD
-        if kind == 70:  # F
+        elif kind == 70:  # F
             if not stream.is_skipping:
+                self.session.judge.call()
                 self.start()
                 stream.expect(_CALL)
-            return _FORWARD
-        return self.session.take(kind)
+        elif kind != 72:  # H
+            return self.session.take(kind)
+        return _FORWARD
 
     def _refuse(self, kind: int) -> int:
         """After an error of ours: ignore everything up to Sync, as a server does."""
@@ -305,6 +304,7 @@ class BackendRelay:
         self.is_primary = is_primary
         self.stream = BackendStream()
         self.client: Any = None  # or a ClientRelay
+        self.paused: Any = None  # the client that is not read until what it sent is written
         self.settings: Any = None
         self.params: Any = None
         self.unnamed: Any = None
@@ -355,16 +355,21 @@ class BackendRelay:
         self.keeper.backend_lost(error)
 
     def pause_writing(self) -> None:
+        self.paused = self.client
         if self.client is not None:
             self.client.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self.client is not None:
-            self.client.session.resume_input()
+        paused, self.paused = self.paused, None
+        if paused is not None:  # even if it has this backend no more
+            paused.session.resume_input()
 
     def quiet(self) -> None:
         """All is answered: give the backend back if nothing keeps the client on it."""
         client = self.client
+        if client.stream.left and not client.is_dropping:
+            self.is_release_due = True  # the rest of a message that the server ignores
+            return
         if (
             self.stream.status != _IDLE
             or client.keeps
@@ -373,9 +378,6 @@ class BackendRelay:
             or self.is_doubtful
         ):
             self.keeper.settle()
-            return
-        if client.stream.left:
-            self.is_release_due = True  # the rest of a message that the server ignores
             return
         self.idle_since = client.answered_at
         if self.is_primary:

@@ -14,7 +14,7 @@ from shardrouter.errors import (
     ShardRouterError,
     StatementRefused,
 )
-from shardrouter.proxy.relay.attachment import Attachment, residue_of
+from shardrouter.proxy.relay.attachment import Attachment
 from shardrouter.proxy.relay.choice import Choice
 from shardrouter.proxy.relay.definition import Definition
 from shardrouter.proxy.relay.judge import Judge
@@ -22,7 +22,7 @@ from shardrouter.proxy.relay.pair import ClientRelay
 from shardrouter.proxy.relay.state import NO_ROLE
 from shardrouter.proxy.relay.statements import Statements
 from shardrouter.proxy.relay.verdicts import CLOSED, DROPPED, FORWARD
-from shardrouter.sql.session_inspection import Residue, sync_sql
+from shardrouter.sql.session_inspection import Residue
 from shardrouter.wire import messages
 
 if TYPE_CHECKING:
@@ -210,10 +210,8 @@ class Session:
             self.plane.pin_counts[reason] += 1
         self.pins = residue.pins
         self._keep()
-        if self.relay.keeps and self.relay.settings is not backend.relay.settings:
-            sql = sync_sql(residue_of(backend.relay.settings), residue_of(self.relay.settings))
-            backend.ask(sql, lambda answer: None)
-            backend.relay.settings = self.relay.settings
+        if self.relay.settings is not backend.relay.settings:
+            self.attachment.restore(backend)
 
     def pin(self, reason: str) -> None:
         """Keep the client on its backend for the rest of the session."""
@@ -283,8 +281,7 @@ class Session:
         """Cancel what the client waits for, if it waits for anything."""
         backend = self.relay.backend
         if backend is not None:
-            if backend.stream.owed():
-                backend.keeper.cancel()
+            backend.keeper.cancel()
         elif self.relay.is_waiting:
             self.attachment.fail(QueryCanceled())
 
@@ -301,7 +298,7 @@ class Session:
 
     def _leave(self, relay: "BackendRelay") -> None:
         keeper: Backend = relay.keeper
-        is_cut = bool(self.relay.stream.left)
+        is_cut = self.relay.stream.left > 0 and not self.relay.is_dropping
         is_as_found = (
             not self.relay.keeps
             and not relay.suspicion
