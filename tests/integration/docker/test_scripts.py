@@ -83,22 +83,29 @@ def found_fleet(fleet: LocalFleet) -> str:
     return run("fleet.sh", "s0", "s1", fleet=fleet, **nodes)
 
 
-def test_the_fleet_is_founded_with_the_rights_of_the_proxys_role(fleet: LocalFleet) -> None:
+@pytest.fixture(scope="module")
+def founded(fleet: LocalFleet) -> LocalFleet:
     make_roles(fleet)
     found_fleet(fleet)
-    again = found_fleet(fleet)
+    return fleet
+
+
+def test_the_fleet_is_founded_by_the_proxys_role_and_that_may_be_repeated(
+    founded: LocalFleet,
+) -> None:
+    again = found_fleet(founded)
     assert "shard s0: is there" in again
     assert "shard s1: is there" in again
 
 
-def test_the_proxy_lets_the_roles_in_by_their_passwords(fleet: LocalFleet, tmp_path: Path) -> None:
-    make_roles(fleet)
-    found_fleet(fleet)
+def test_the_proxy_lets_the_roles_in_by_their_passwords(
+    founded: LocalFleet, tmp_path: Path
+) -> None:
     environment = {
-        "SHARDROUTER__CATALOG__DSN": fleet.catalog.dsn(),
+        "SHARDROUTER__CATALOG__DSN": founded.catalog.dsn(),
         "SHARDROUTER__PROXY_AUTH__FUNCTION": "shardrouter.proxy_login",
         "SHARDROUTER__PROXY_AUTH__FUNCTION_DSN": connection_string(
-            fleet.primary("s0"), "shardrouter"
+            founded.primary("s0"), "shardrouter"
         ),
         # As for clients of other machines: these are trusted by default.
         "SHARDROUTER__PROXY_AUTH__RULES": '["host all all all scram-sha-256"]',
