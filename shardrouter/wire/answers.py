@@ -78,7 +78,7 @@ ANSWERS: Final[Mapping[Owed, Mapping[str, Action]]] = {
     Owed.CLOSE_HIDDEN: {**_UNASKED, "3": Action.HIDE_NEXT},
     Owed.OWN: {**dict.fromkeys("TDCIENS", Action.OWN), "A": Action.EVENT, "Z": Action.OWN_READY},
 }
-"""By what stands at the head of the plan. Fakes never do: they are answered when they get there.
+"""By what stands at the head of the plan. CLOSE_FAKE never does: it is answered when it gets there.
 Nor do the marks of COPY: they are dropped there."""
 
 WIDTH: Final = 32

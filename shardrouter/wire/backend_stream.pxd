@@ -5,13 +5,13 @@ cdef bytes _ACTIONS
 cdef int _WIDTH
 cdef int _PASS, _NEXT, _READY, _HIDE_NEXT, _PARSED, _HIDE_PARSED, _FAIL, _EVENT, _COPY_IN, _COPY_DONE, _COPY_FAIL
 cdef int _OWN_READY, _BROKEN
-cdef int _QUERY, _SYNC, _CALL, _PARSE, _EXECUTE, _PARSE_HIDDEN, _PARSE_FAKE, _CLOSE_FAKE
+cdef int _QUERY, _SYNC, _CALL, _OWN, _PARSE, _EXECUTE, _PARSE_HIDDEN, _CLOSE_FAKE
 cdef int _PARSE_UNNAMED, _QUERY_COPY, _EXECUTE_COPY, _COPY_DATA, _COPY_END
 cdef int _SEEN_READY, _SEEN_QUIET, _SEEN_EVENTS, _SEEN_CUT, _SEEN_BROKEN, _SEEN_PARSED
 cdef int _SEEN_DOUBTFUL, _SEEN_UNNAMED_LOST
-cdef int _FOR_US
+cdef int _FOR_US, _DONE, _FAILED, _SKIPPED
 cdef Py_ssize_t _HEADER, _READY_BYTES, _HELD_BYTES, _LONGEST_PLAN, _MOST_BYTES
-cdef bytes _PARSE_COMPLETE, _CLOSE_COMPLETE, _INTRUDED
+cdef bytes _CLOSE_COMPLETE, _INTRUDED
 
 cdef class BackendStream:
     cdef public bytearray plan
@@ -33,6 +33,11 @@ cdef class BackendStream:
     cpdef int owed(self)
     cpdef expect(self, int code)
     cpdef note_copy(self, int code)
+    @cython.locals(at=Py_ssize_t, code=int, is_pending=bint)
+    cpdef bint is_undecided(self)
+    cpdef bint begins_batch(self)
+    @cython.locals(last=int)
+    cpdef bint will_be_quiet(self)
     cpdef bint is_mid_message(self)
     @cython.locals(size=Py_ssize_t, at=Py_ssize_t, kind=int, length=Py_ssize_t, end=Py_ssize_t,
                    action=int)
@@ -46,9 +51,10 @@ cdef class BackendStream:
     cdef _note(self, int kind, Py_ssize_t at, Py_ssize_t end)
     cdef bint _take_own(self, int action, int kind, Py_ssize_t at, Py_ssize_t end) except -2
     cdef bint _answer_fakes(self, Py_ssize_t end) except -2
-    @cython.locals(owed=int)
+    cdef _decide(self, int outcome)
+    @cython.locals(owed=int, outcome=int)
     cdef _fail(self, int kind, Py_ssize_t at, Py_ssize_t end)
-    cdef _skip(self, int owed)
+    cdef _skip(self, int owed, int outcome)
     cdef _set_head(self, int code)
     @cython.locals(at=Py_ssize_t, kept=bytearray)
     cdef _end_copy(self)

@@ -10,7 +10,7 @@ asked for, or when it is a message that a server may send unasked.
 """
 
 from shardrouter.wire.answers import WIDTH, Action, flat_table
-from shardrouter.wire.codes import FOR_US, Owed, Seen
+from shardrouter.wire.codes import FOR_US, Outcome, Owed, Seen
 
 _ACTIONS = flat_table()
 _WIDTH = WIDTH
@@ -32,10 +32,10 @@ _BROKEN = int(Action.BROKEN)
 _QUERY = int(Owed.QUERY)
 _SYNC = int(Owed.SYNC)
 _CALL = int(Owed.CALL)
+_OWN = int(Owed.OWN)
 _PARSE = int(Owed.PARSE)
 _EXECUTE = int(Owed.EXECUTE)
 _PARSE_HIDDEN = int(Owed.PARSE_HIDDEN)
-_PARSE_FAKE = int(Owed.PARSE_FAKE)
 _CLOSE_FAKE = int(Owed.CLOSE_FAKE)
 _PARSE_UNNAMED = int(Owed.PARSE_UNNAMED)
 _QUERY_COPY = int(Owed.QUERY_COPY)
@@ -52,6 +52,10 @@ _SEEN_PARSED = int(Seen.PARSED)
 _SEEN_DOUBTFUL = int(Seen.DOUBTFUL)
 _SEEN_UNNAMED_LOST = int(Seen.UNNAMED_LOST)
 
+_DONE = int(Outcome.DONE)
+_FAILED = int(Outcome.FAILED)
+_SKIPPED = int(Outcome.SKIPPED)
+
 _FOR_US = FOR_US
 _HEADER = 5
 _READY_BYTES = 6
@@ -59,7 +63,6 @@ _HELD_BYTES = 1048576  # a message that must be seen whole is held up to this si
 _LONGEST_PLAN = 512  # answered entries are dropped in lots
 _MOST_BYTES = 0x40000400  # Postgres sends nothing longer than 1 GB and a header
 
-_PARSE_COMPLETE = b"1\0\0\0\4"
 _CLOSE_COMPLETE = b"3\0\0\0\4"
 _INTRUDED = b"\0C08P01\0"  # in an error: a message that has no place in a COPY
 
@@ -78,7 +81,7 @@ class BackendStream:
         self.data = b""
         self.pieces: list[bytes] = []
         self.events: list[tuple[int, bytes]] = []
-        self.outcomes: list[bool] = []
+        self.outcomes: list[int] = []
         self.tail = b""
         self.left = 0
         self.start = 0  # of the span that goes on as it is
@@ -101,6 +104,28 @@ class BackendStream:
         """Note COPY_DATA or COPY_END of the client: which Syncs count depends on them."""
         if self.owing != 0 and (code == _COPY_END or self.plan[len(self.plan) - 1] != code):
             self.plan.append(code)
+
+    def is_undecided(self) -> bool:
+        """True when a Parse or Close is not answered, and a Sync was sent behind it."""
+        at = self.head
+        is_pending = False
+        while at < len(self.plan):
+            code = self.plan[at]
+            if code == _SYNC and is_pending:
+                return True
+            if code == _PARSE or code == _PARSE_HIDDEN or code == _CLOSE_FAKE:  # noqa: SIM109
+                is_pending = True
+            at += 1
+        return False
+
+    def begins_batch(self) -> bool:
+        """True when nothing sent since the last Sync can make the server skip what comes next."""
+        return self.owing == 0 or self.plan[len(self.plan) - 1] == _SYNC
+
+    def will_be_quiet(self) -> bool:
+        """True when all that was sent ends with a ReadyForQuery."""
+        last = self.plan[len(self.plan) - 1]
+        return last == _SYNC or last == _QUERY or last == _CALL or last == _OWN
 
     def is_mid_message(self) -> bool:
         """True when a message of the backend has begun and not ended."""
@@ -186,7 +211,7 @@ class BackendStream:
             self._pop()
         elif not self._act_rarely(action, kind, at, end):
             return False
-        if self.owing == _PARSE_FAKE or self.owing == _CLOSE_FAKE:
+        if self.owing == _CLOSE_FAKE:
             return self._answer_fakes(end)
         return True
 
@@ -208,8 +233,7 @@ class BackendStream:
             if action == _HIDE_PARSED:
                 self._cut(at, end)
             self._pop()
-            self.outcomes.append(True)
-            self.flags |= _SEEN_PARSED
+            self._decide(_DONE)
         elif action == _BROKEN:
             return self._take_spare(kind, at, end)
         else:
@@ -238,15 +262,15 @@ class BackendStream:
         if self.left:
             return False  # the message before it has not ended
         self._cut(end, end)
-        while self.owing == _PARSE_FAKE or self.owing == _CLOSE_FAKE:
-            if self.owing == _PARSE_FAKE:
-                self.pieces.append(_PARSE_COMPLETE)
-                self.outcomes.append(True)
-                self.flags |= _SEEN_PARSED
-            else:
-                self.pieces.append(_CLOSE_COMPLETE)
+        while self.owing == _CLOSE_FAKE:
+            self.pieces.append(_CLOSE_COMPLETE)
+            self._decide(_DONE)
             self._pop()
         return True
+
+    def _decide(self, outcome: int) -> None:
+        self.outcomes.append(outcome)
+        self.flags |= _SEEN_PARSED
 
     def _fail(self, kind: int, at: int, end: int) -> None:
         """Take an error. In an extended query all up to the next Sync is skipped by the server."""
@@ -254,18 +278,20 @@ class BackendStream:
         owed = self.owing
         if owed == 0 or owed == _QUERY or owed == _SYNC or owed == _CALL:  # noqa: SIM109
             return
+        outcome = _FAILED
         while self.owing != 0 and self.owing != _SYNC:
-            self._skip(self.owing)
+            self._skip(self.owing, outcome)
             self._pop()
+            outcome = _SKIPPED
         self.is_skipping = self.owing == 0
 
-    def _skip(self, owed: int) -> None:
+    def _skip(self, owed: int, outcome: int) -> None:
         """Note that the server does not do what it was sent."""
         if owed == _PARSE_UNNAMED:
-            self.flags |= _SEEN_UNNAMED_LOST
-        elif owed == _PARSE or owed == _PARSE_HIDDEN or owed == _PARSE_FAKE:  # noqa: SIM109
-            self.outcomes.append(False)
-            self.flags |= _SEEN_PARSED
+            if outcome == _FAILED:
+                self.flags |= _SEEN_UNNAMED_LOST
+        elif owed == _PARSE or owed == _PARSE_HIDDEN or owed == _CLOSE_FAKE:  # noqa: SIM109
+            self._decide(outcome)
 
     # COPY FROM STDIN. A server that reads COPY data ignores Sync, and ends the COPY with an error
     # at anything else but data: that message is lost. What the client sent ahead is in the plan.
@@ -299,7 +325,7 @@ class BackendStream:
         behind = self.head + 1
         while behind < len(self.plan):
             code = self.plan[behind]
-            if code == _PARSE_FAKE or code == _CLOSE_FAKE:  # noqa: SIM109
+            if code == _CLOSE_FAKE:
                 kept.append(code)
             elif code == _COPY_DATA:
                 has_data = True
@@ -323,7 +349,7 @@ class BackendStream:
         if code == _SYNC:
             self.flags |= _SEEN_DOUBTFUL
         elif is_intruded and code != _COPY_END:
-            self._skip(code)
+            self._skip(code, _SKIPPED)
             self.plan[behind] = _COPY_END  # it ended the COPY, and is not answered
 
     def _take_spare(self, kind: int, at: int, end: int) -> bool:

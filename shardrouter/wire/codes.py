@@ -24,10 +24,9 @@ class Owed(IntEnum):
     """A Parse the client did not send: its answer is kept from the client."""
 
     CLOSE_HIDDEN = 10
-    PARSE_FAKE = 11
-    """A Parse the backend was not sent, as it knows the statement: answered by us in its turn."""
-
     CLOSE_FAKE = 12
+    """A Close the backend was not sent, as it keeps the statement: answered by us in its turn."""
+
     OWN = 13
     """A simple query of the proxy itself: nothing of its answer reaches the client."""
 
@@ -71,6 +70,15 @@ class Seen(IntFlag):
 
     DOUBTFUL = 64
     """Which Sync belongs to what is not certain: the backend must not be used by another client."""
+
+
+class Outcome(IntEnum):
+    """How a Parse ended, or a Close of ours."""
+
+    DONE = 1
+    FAILED = 2
+    SKIPPED = 3
+    """The server did not look at it: something before it failed."""
 
 
 FOR_US: Final = 256

@@ -1,5 +1,6 @@
 """What a backend needs beyond relaying: our own questions on it, cleaning, cancels, its end."""
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from shardrouter.proxy.log_events import log_slow_query
 from shardrouter.proxy.relay.own_answers import OwnAnswer, read_row, unused
 from shardrouter.proxy.relay.pair import BackendRelay
 from shardrouter.proxy.relay.state import Reported
+from shardrouter.proxy.relay.undecided import settle
 from shardrouter.sql.session_inspection import DISCARD_SQL, inspection_sql, read_inspection
 from shardrouter.wire import messages
 from shardrouter.wire.codes import FOR_US, Owed, Seen
@@ -103,16 +105,9 @@ class Backend:
     def _note_parsed(self) -> None:
         relay = self.relay
         outcomes, relay.stream.outcomes = relay.stream.outcomes, []
-        for is_done in outcomes:
-            definition, name = relay.parsing.popleft()
-            if is_done:
-                continue
-            if definition is None and name is None:
-                relay.unnamed = None
-            if definition is not None:
-                relay.prepared.pop(definition, None)
-            if name is not None and relay.client is not None:
-                relay.client.statements.names.pop(name, None)
+        settle(relay, outcomes)
+        if relay.client is not None and relay.client.is_waiting:
+            asyncio.get_running_loop().call_soon(relay.client.session.statements_are_known, self)
 
     def _lose_unnamed(self) -> None:
         self.relay.unnamed = None
@@ -277,6 +272,8 @@ class Backend:
                 database=self.pool.key.database,
                 shard=self.pool.shard.id,
                 node=self.pool.key.node,
+                standard_strings=self.relay.params.standard_strings,
+                ascii_safe_encoding=self.relay.params.is_ascii_safe,
             )
 
     # Cleaning

@@ -167,9 +167,12 @@ class Judge:
         return refused
 
     def wait_until_quiet(self) -> bool:
-        """True when the backend owes answers: the current message has to wait for them."""
+        """True when the backend owes answers: the current message has to wait for them.
+
+        Not for those that come only after a Sync, which the client did not send yet.
+        """
         relay = self.session.relay.backend
-        if relay is None or not relay.stream.owed():
+        if relay is None or not relay.stream.owed() or not relay.stream.will_be_quiet():
             return False
         relay.is_held = True
         return True

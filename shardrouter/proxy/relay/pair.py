@@ -38,6 +38,7 @@ _SEEN_BROKEN = int(Seen.BROKEN)
 _FORWARD = int(Verdict.FORWARD)
 _DROPPED = int(Verdict.DROPPED)
 _WAIT = int(Verdict.WAIT)
+_HELD = int(Verdict.HELD)
 _CLOSED = int(Verdict.CLOSED)
 _IDLE = 73  # I
 
@@ -132,6 +133,9 @@ class ClientRelay:
                 self.is_dropping = verdict == _DROPPED
                 if self.span >= 0:
                     self._end_span(stream.start)
+                if verdict == _HELD:
+                    self.is_waiting = True
+                    break
         self._flush(stream.end)
 
     def put(self, data: bytes) -> None:
@@ -309,7 +313,7 @@ class BackendRelay:
         self.params: Any = None
         self.unnamed: Any = None
         self.prepared: dict[Any, bool] = {}
-        self.parsing: deque[tuple[Any, bytes | None]] = deque()
+        self.parsing: deque[tuple[int, Any, bytes | None]] = deque()  # see ``undecided``
         self.suspicion = 0
         self.is_held = False
         self.is_doubtful = False

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 import secrets
 from collections import Counter, OrderedDict
@@ -30,10 +31,6 @@ logger = logging.getLogger(__name__)
 
 MOST_EFFECTS: Final = 4096  # texts whose effects are kept
 LONGEST_KEPT_TEXT: Final = 8192  # bytes
-UNSAFE_ENCODINGS: Final = frozenset(
-    {"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"}
-)
-"""In these a byte that looks like ASCII may be half of a character."""
 SWEEP_SECONDS: Final = 0.05
 QUOTA_SECONDS: Final = 60.0  # a late yes would be a place lost; who waits gives up long before
 
@@ -127,12 +124,10 @@ class Plane:
 
         ``reported`` tells how the server reads the text: what a quote is, what a byte.
         """
-        standard = reported.values.get("standard_conforming_strings") != "off"
-        encoding = reported.values.get("client_encoding", "UTF8").upper()
-        key = (text, standard, encoding not in UNSAFE_ENCODINGS)
+        key = (text, reported.standard_strings, reported.is_ascii_safe)
         found = self._effects.get(key)
         if found is None:
-            found = effects_of(text, standard_strings=standard, ascii_safe=key[2])
+            found = effects_of(text, standard_strings=key[1], ascii_safe=key[2])
             if len(text) <= LONGEST_KEPT_TEXT:
                 self._effects[key] = found
                 if len(self._effects) > MOST_EFFECTS:
@@ -202,8 +197,7 @@ class Plane:
         backend = Backend(self, pool, opened.transport, opened.pid, opened.key, reported, dies_at)
         leftover = opened.leftover
         opened.transport.set_protocol(backend.relay)  # type: ignore[arg-type]  # compiled
-        if self.settings.proxy.slow_query_ms is not None:
-            backend.relay.slow_seconds = self.settings.proxy.slow_query_ms / 1000
+        backend.relay.slow_seconds = self._slow_seconds()
         if opened.is_over:
             raise BackendError("the node closed the connection at once", node=key.node)
         if leftover:
@@ -330,6 +324,12 @@ class Plane:
         self.settings = settings
         for pool in self.pools():
             pool.configure(settings.proxy_pool)
+        for backend in self.backends():
+            backend.relay.slow_seconds = self._slow_seconds()
+
+    def _slow_seconds(self) -> float:
+        limit = self.settings.proxy.slow_query_ms
+        return math.inf if limit is None else limit / 1000
 
     def spawn(self, work: Any, name: str) -> None:
         """Start background work of a session or backend."""

@@ -21,7 +21,7 @@ from shardrouter.proxy.relay.judge import Judge
 from shardrouter.proxy.relay.pair import ClientRelay
 from shardrouter.proxy.relay.state import NO_ROLE
 from shardrouter.proxy.relay.statements import Statements
-from shardrouter.proxy.relay.verdicts import CLOSED, DROPPED, FORWARD
+from shardrouter.proxy.relay.verdicts import CLOSED, DROPPED, FORWARD, WAIT
 from shardrouter.sql.session_inspection import Residue
 from shardrouter.wire import messages
 
@@ -135,6 +135,8 @@ class Session:
         """Decide on a message that no table lists."""
         self.relay.flush()
         if kind == _TERMINATE:
+            if self.judge.wait_until_quiet():
+                return WAIT  # what was asked before is answered first
             self.close()
         else:
             self.end_with(ClientProtocolError(f"invalid frontend message type {kind}"))
@@ -180,6 +182,11 @@ class Session:
         """What waited for the last answer can be taken now."""
         self.judge.sql.settled()
         if self.relay.is_waiting:
+            self.attachment.go_on()
+
+    def statements_are_known(self, backend: "Backend") -> None:
+        """What was asked about prepared statements is answered: a name may have waited for it."""
+        if self.relay.is_waiting and self.relay.backend is backend.relay:
             self.attachment.go_on()
 
     def in_transaction(self) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from shardrouter.errors import StatementRefused
 from shardrouter.proxy.relay.definition import Definition
-from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, WAIT
+from shardrouter.proxy.relay.undecided import Asked
+from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, HELD, WAIT
 from shardrouter.sql import Effect, Effects
 from shardrouter.sql.effects import Deallocate, Discard, DiscardKind, Execute, Prepare
 from shardrouter.sql.plain import is_plain
@@ -83,14 +84,14 @@ class SqlStatements:
             )
             return DROPPED
         definition = self._definition(statement)
-        self._pending = (name, definition)
         relay.statements.names[name] = definition
         if definition in relay.backend.prepared:
             return self._judge.answer(messages.command_complete("PREPARE"))
+        self._pending = (name, definition)
         relay.backend.prepared[definition] = True
         self._put_query(sql_prepare(definition))
         relay.backend.is_held = True  # ``settled`` comes when the answer is there
-        return DROPPED
+        return HELD
 
     def _definition(self, statement: Prepare) -> Definition:
         key = _SQL_MARK + statement.types + b"\0" + statement.body
@@ -135,7 +136,7 @@ class SqlStatements:
         else:
             relay.put(definition.named_parse)
             relay.put(messages.sync())
-            backend.parsing.append((definition, None))
+            backend.parsing.append((Asked.PREPARED, definition, None))
             backend.stream.expect(int(Owed.PARSE_HIDDEN))
         backend.keeper.expect_own(
             lambda answer: backend.prepared.pop(definition, None) if answer.error else None

@@ -8,6 +8,10 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 NO_ROLE: Final = "none"
+UNSAFE_ENCODINGS: Final = frozenset(
+    {"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"}
+)
+"""In these a byte that looks like ASCII may be half of a character."""
 
 
 class SessionState:
@@ -26,10 +30,13 @@ class SessionState:
 class Reported:
     """The parameters a client or backend was told by ParameterStatus."""
 
-    __slots__ = ("__weakref__", "values")
+    __slots__ = ("__weakref__", "is_ascii_safe", "standard_strings", "values")
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.values = values
+        self.standard_strings = values.get("standard_conforming_strings") != "off"
+        encoding = values.get("client_encoding", "UTF8").upper()
+        self.is_ascii_safe = encoding not in UNSAFE_ENCODINGS
 
     def changes_to(self, other: "Reported") -> Iterable[tuple[str, str]]:
         """Yield what somebody who was told this must be told to know the other."""

@@ -4,10 +4,11 @@ from shardrouter.wire.backend_stream cimport BackendStream
 from shardrouter.wire.client_stream cimport ClientStream
 from shardrouter.proxy.relay.pair cimport BackendRelay, ClientRelay
 
-cdef int _DROPPED, _FORWARD, _REPLACED, _IDLE
-cdef int _PARSE, _BIND, _DESCRIBE, _CLOSE, _PARSE_HIDDEN, _CLOSE_HIDDEN, _PARSE_FAKE, _CLOSE_FAKE
+cdef int _DROPPED, _FORWARD, _REPLACED, _WAIT, _IDLE, _FAILED
+cdef int _PREPARED, _NAMED, _REFUSED, _CLOSED_NAME, _UNNAMED, _BROUGHT
+cdef int _PARSE, _BIND, _DESCRIBE, _CLOSE, _PARSE_HIDDEN, _CLOSE_HIDDEN, _CLOSE_FAKE
 cdef int _PARSE_UNNAMED
-cdef bytes _PARSE_COMPLETE, _CLOSE_COMPLETE, _CLOSE_UNNAMED, _OUR_PREFIX
+cdef bytes _PARSE_COMPLETE, _CLOSE_COMPLETE, _CLOSE_UNNAMED, _OUR_PREFIX, _TRIED, _CLOSE_TRIED
 
 cdef class Statements:
     cdef ClientRelay relay
@@ -31,21 +32,28 @@ cdef class Statements:
     cdef int _parse(self) except -1
     @cython.locals(relay=ClientRelay)
     cdef int _parse_named(self, BackendRelay backend, bytes name, object definition) except -1
+    @cython.locals(relay=ClientRelay, stream=BackendStream)
+    cdef int _parse_again(self, BackendRelay backend, bytes name, object definition) except -1
+    @cython.locals(stream=BackendStream)
+    cdef _expect_unnamed(self, BackendRelay backend)
     @cython.locals(prepared=dict)
     cdef _prepare(self, BackendRelay backend, object definition)
     @cython.locals(prepared=dict, stream=BackendStream)
     cdef _make_room(self, BackendRelay backend)
     @cython.locals(relay=ClientRelay, stream=ClientStream, data=bytes, portal_end=Py_ssize_t,
-                   name_end=Py_ssize_t, name=bytes, backend=BackendRelay)
+                   name_end=Py_ssize_t)
     cdef int _bind(self) except -1
+    @cython.locals(relay=ClientRelay, name=bytes, backend=BackendRelay)
+    cdef int _bind_named(self, Py_ssize_t portal_end, Py_ssize_t name_end) except -1
     @cython.locals(stream=ClientStream, data=bytes, length=Py_ssize_t, portal=bytes)
     cdef bytes _renamed_bind(self, Py_ssize_t portal_end, Py_ssize_t name_end, bytes name)
     @cython.locals(backend=BackendRelay)
     cdef int _bind_unnamed(self) except -1
     cdef _bring_unnamed(self, BackendRelay backend, object definition)
-    @cython.locals(relay=ClientRelay, stream=ClientStream, data=bytes, backend=BackendRelay, name=bytes)
-    cdef int _describe(self) except -1
     @cython.locals(relay=ClientRelay, stream=ClientStream, data=bytes, backend=BackendRelay,
                    is_statement=bint, name=bytes)
+    cdef int _describe(self) except -1
+    @cython.locals(relay=ClientRelay, stream=ClientStream, data=bytes, backend=BackendRelay,
+                   target=int, name=bytes)
     cdef int _close(self) except -1
-    cdef int _closed(self, BackendRelay backend) except -1
+    cdef int _close_name(self, BackendRelay backend, bytes name) except -1

@@ -3,34 +3,50 @@
 
 A client's names are mapped to definitions, which have one name on every backend. A backend that
 does not know a definition is sent its Parse in front of the message that needs it, with the answer
-kept from the client; a Parse that it knows already is answered here, in its turn. The unnamed
-statement is followed likewise, as drivers use it over several round trips.
+kept from the client. A Parse that it knows already is answered here when nothing else is under
+way; otherwise the server answers it, under a name that is closed again, so that it fails where a
+Parse would fail. The unnamed statement is followed likewise, as drivers use it over several round
+trips.
+
+What was asked is taken as done within its batch (see ``undecided``). In the next batch a name waits
+until that is known.
 """
 
 from typing import Any
 
+from shardrouter.proxy.relay.definition import parse_message
 from shardrouter.proxy.relay.pair import BackendRelay, ClientRelay
+from shardrouter.proxy.relay.undecided import Asked
 from shardrouter.proxy.relay.verdicts import Verdict
 from shardrouter.wire.codes import Owed
 
 _DROPPED = int(Verdict.DROPPED)
 _FORWARD = int(Verdict.FORWARD)
 _REPLACED = int(Verdict.REPLACED)
+_WAIT = int(Verdict.WAIT)
+_PREPARED = int(Asked.PREPARED)
+_NAMED = int(Asked.NAMED)
+_REFUSED = int(Asked.REFUSED)
+_CLOSED_NAME = int(Asked.CLOSED)
+_UNNAMED = int(Asked.UNNAMED)
+_BROUGHT = int(Asked.BROUGHT)
 _PARSE = int(Owed.PARSE)
 _BIND = int(Owed.BIND)
 _DESCRIBE = int(Owed.DESCRIBE)
 _CLOSE = int(Owed.CLOSE)
 _PARSE_HIDDEN = int(Owed.PARSE_HIDDEN)
 _CLOSE_HIDDEN = int(Owed.CLOSE_HIDDEN)
-_PARSE_FAKE = int(Owed.PARSE_FAKE)
 _CLOSE_FAKE = int(Owed.CLOSE_FAKE)
 _PARSE_UNNAMED = int(Owed.PARSE_UNNAMED)
 _IDLE = 73  # I
+_FAILED = 69  # E
 
 _PARSE_COMPLETE = b"1\0\0\0\4"
 _CLOSE_COMPLETE = b"3\0\0\0\4"
 _CLOSE_UNNAMED = b"C\0\0\0\6S\0"
 _OUR_PREFIX = b"_sr"
+_TRIED = b"_sr0"  # the name of a Parse that is sent only to see what the server says
+_CLOSE_TRIED = b"C\0\0\0\x0aS_sr0\0"
 
 
 class Statements:
@@ -94,7 +110,7 @@ class Statements:
         data = stream.data
         name_end = data.find(b"\0", stream.start + 5, stream.end)
         if name_end < 0:  # the server says what is wrong with it
-            return self._plain(_PARSE_UNNAMED) if self._backend() is not None else self._none()
+            return self._plain(_BIND) if self._backend() is not None else self._none()
         definition = None
         if not stream.is_partial:
             body = data[name_end + 1 : stream.end]
@@ -111,15 +127,25 @@ class Statements:
             return _FORWARD
         relay.start()
         if name_end == stream.start + 5:
+            self._expect_unnamed(backend)
             self.unnamed = judged
             backend.unnamed = judged
-            backend.stream.expect(_PARSE_UNNAMED)
             if judged is definition:
                 return _FORWARD
             relay.put(judged.unnamed_parse)
             return _DROPPED
+        if backend.parsing and backend.stream.is_undecided():
+            return _WAIT
         definition = judged
         return self._parse_named(backend, data[stream.start + 5 : name_end], definition)
+
+    def _expect_unnamed(self, backend: BackendRelay) -> None:
+        stream = backend.stream
+        if stream.begins_batch():
+            stream.expect(_PARSE_UNNAMED)
+        else:
+            backend.parsing.append((_UNNAMED, self.unnamed, None))
+            stream.expect(_PARSE)
 
     def _none(self) -> int:
         return self.session.not_acquired()
@@ -131,28 +157,36 @@ class Statements:
             # The server refuses it in its own words: under that name it has a statement already.
             self._prepare(backend, known)
             relay.put(known.named_parse)
-            backend.parsing.append((None, None))
+            backend.parsing.append((_REFUSED, None, None))
             backend.stream.expect(_PARSE)
             return _DROPPED
         self.names[name] = definition
         if definition in backend.prepared:
             self.hits += 1
-            if backend.stream.owed() == 0:
-                relay.transport.write(_PARSE_COMPLETE)
-            else:
-                backend.parsing.append((None, name))
-                backend.stream.expect(_PARSE_FAKE)
-            return _DROPPED
+            return self._parse_again(backend, name, definition)
         self.misses += 1
         self._make_room(backend)
         backend.prepared[definition] = True
-        backend.parsing.append((definition, name))
+        backend.parsing.append((_NAMED, definition, name))
         if definition.body is None:
             relay.put(self.session.long_parse(definition, len(name)))
             backend.stream.expect(_PARSE)
             return _REPLACED
         relay.put(definition.named_parse)
         backend.stream.expect(_PARSE)
+        return _DROPPED
+
+    def _parse_again(self, backend: BackendRelay, name: bytes, definition: Any) -> int:
+        """Take a Parse of what the backend has. Definitions too long to be kept are never met."""
+        relay = self.relay
+        stream = backend.stream
+        if stream.owed() == 0 and stream.status != _FAILED:
+            relay.transport.write(_PARSE_COMPLETE)
+            return _DROPPED
+        relay.put(parse_message(_TRIED, definition.body) + _CLOSE_TRIED)
+        backend.parsing.append((_NAMED, None, name))
+        stream.expect(_PARSE)
+        stream.expect(_CLOSE_HIDDEN)
         return _DROPPED
 
     def _prepare(self, backend: BackendRelay, definition: Any) -> None:
@@ -169,7 +203,7 @@ class Statements:
         self._make_room(backend)
         prepared[definition] = True
         self.relay.put(definition.named_parse)
-        backend.parsing.append((definition, None))
+        backend.parsing.append((_PREPARED, definition, None))
         backend.stream.expect(_PARSE_HIDDEN)
 
     def _make_room(self, backend: BackendRelay) -> None:
@@ -201,7 +235,11 @@ class Statements:
             return self._plain(_BIND) if self._backend() is not None else self._none()
         if name_end == portal_end + 1:
             return self._bind_unnamed()
-        name = data[portal_end + 1 : name_end]
+        return self._bind_named(portal_end, name_end)
+
+    def _bind_named(self, portal_end: int, name_end: int) -> int:
+        relay = self.relay
+        name = relay.stream.data[portal_end + 1 : name_end]
         definition = self.names.get(name)
         if definition is not None and not definition.is_plain:
             self.session.judge_use(definition)
@@ -210,6 +248,8 @@ class Statements:
             return self._none()
         if backend.stream.is_skipping:
             return _FORWARD
+        if backend.parsing and backend.stream.is_undecided():
+            return _WAIT
         relay.start()
         if definition is not None:
             if not definition.is_plain:
@@ -258,7 +298,7 @@ class Statements:
             backend.unnamed = None
             return
         self.relay.put(definition.unnamed_parse)
-        backend.parsing.append((None, None))
+        backend.parsing.append((_BROUGHT, None, None))
         backend.stream.expect(_PARSE_HIDDEN)
         backend.unnamed = definition
 
@@ -271,8 +311,11 @@ class Statements:
             return self._none()
         if backend.stream.is_skipping:
             return _FORWARD
+        if backend.parsing and backend.stream.is_undecided():
+            return _WAIT
         relay.start()
-        if stream.end - stream.start > 7 and data[stream.start + 5] == 83:  # S
+        is_statement = stream.end - stream.start > 5 and data[stream.start + 5] == 83  # S
+        if is_statement and stream.end - stream.start > 7:
             name = data[stream.start + 6 : stream.end - 1]
             definition = self.names.get(name)
             if definition is not None:
@@ -283,7 +326,7 @@ class Statements:
             relay.put(b"D" + (len(name) + 6).to_bytes(4, "big") + b"S" + name + b"\0")
             backend.stream.expect(_DESCRIBE)
             return _DROPPED
-        if data[stream.start + 5] == 83 and backend.unnamed is not self.unnamed:
+        if is_statement and backend.unnamed is not self.unnamed:
             self._bring_unnamed(backend, self.unnamed)
         backend.stream.expect(_DESCRIBE)
         return _FORWARD
@@ -297,26 +340,33 @@ class Statements:
         backend = relay.backend
         if backend is not None and backend.stream.is_skipping:
             return _FORWARD
-        is_statement = stream.end - stream.start > 6 and data[stream.start + 5] == 83  # S
-        if is_statement:
-            name = data[stream.start + 6 : stream.end - 1]
-            if not name:
+        target = data[stream.start + 5] if stream.end - stream.start > 6 else 0
+        name = data[stream.start + 6 : stream.end - 1]
+        if target == 83 and name and not relay.is_transparent:  # S
+            return self._close_name(backend, name)
+        if target == 83:
+            if backend is None or backend.stream.begins_batch():
                 self.unnamed = None
-            elif not self.relay.is_transparent:
-                self.names.pop(name, None)
-                return self._closed(backend)
+        elif target != 80 and self._backend() is None:  # P
+            return self._none()
+        backend = relay.backend
         if backend is None:
-            return self._closed(backend)
+            relay.transport.write(_CLOSE_COMPLETE)
+            return _DROPPED
         relay.start()
-        if is_statement:
+        if target == 83:
             backend.unnamed = None
         backend.stream.expect(_CLOSE)
         return _FORWARD
 
-    def _closed(self, backend: BackendRelay | None) -> int:
+    def _close_name(self, backend: BackendRelay | None, name: bytes) -> int:
         """Answer a Close here: the statement stays on the backend, for others and for later."""
+        if backend is not None and backend.parsing and backend.stream.is_undecided():
+            return _WAIT
+        known = self.names.pop(name, None)
         if backend is None or backend.stream.owed() == 0:
             self.relay.transport.write(_CLOSE_COMPLETE)
         else:
+            backend.parsing.append((_CLOSED_NAME, known, name))
             backend.stream.expect(_CLOSE_FAKE)
         return _DROPPED

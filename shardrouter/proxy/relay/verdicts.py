@@ -21,5 +21,8 @@ class Verdict(IntEnum):
     CLOSED = 5
     """The client is gone."""
 
+    HELD = 6
+    """As DROPPED, and all that follows waits until the backend is quiet."""
 
-FORWARD, REPLACED, DROPPED, WAIT, CLOSED = Verdict
+
+FORWARD, REPLACED, DROPPED, WAIT, CLOSED, HELD = Verdict
