@@ -258,7 +258,7 @@ class Plane:
         for found in self._pools_named(pool):
             if count <= 0:
                 return
-            here = min(count, len(found.backends))
+            here = min(count, len(found.backends) + found.opening)
             found.shed(here)
             count -= here
 

@@ -246,7 +246,12 @@ class NodePool:
             raise
         self._pause = FIRST_PAUSE_SECONDS
         self.backends.add(backend)
-        self.take_back(backend.relay)
+        # Even when it shall go soon: where workers take turns nobody would ever be served else.
+        waiter = None if self.is_retired or self.is_paused else self._next_waiter()
+        if waiter is None:
+            self.take_back(backend.relay)
+        else:
+            waiter.attach(backend)
 
     def _refused(self, error: BackendError) -> None:
         """A node that cannot be reached is tried again; what it refuses goes to who asked."""
@@ -274,6 +279,8 @@ class NodePool:
         """A backend is gone."""
         if backend in self.backends:
             self.backends.discard(backend)
+            self.to_shed = min(self.to_shed, len(self.backends) + self.opening)
+            self.is_shrinking = self.is_retired or self.to_shed > 0
             self._freed(self)
         if backend.relay in self.idle:
             self.idle.remove(backend.relay)
