@@ -80,6 +80,9 @@ class Outcome(IntEnum):
     SKIPPED = 3
     """The server did not look at it: something before it failed."""
 
+    RARE = EVENTS | BROKEN | PARSED | DOUBTFUL | UNNAMED_LOST
+    """What is looked at by ordinary Python."""
+
 
 FOR_US: Final = 256
 """Added to the message type of an event that answers a query of the proxy itself."""
