@@ -71,6 +71,9 @@ class Seen(IntFlag):
     DOUBTFUL = 64
     """Which Sync belongs to what is not certain: the backend must not be used by another client."""
 
+    RARE = EVENTS | BROKEN | PARSED | DOUBTFUL | UNNAMED_LOST
+    """What is looked at by ordinary Python."""
+
 
 class Outcome(IntEnum):
     """How a Parse ended, or a Close of ours."""
@@ -79,9 +82,6 @@ class Outcome(IntEnum):
     FAILED = 2
     SKIPPED = 3
     """The server did not look at it: something before it failed."""
-
-    RARE = EVENTS | BROKEN | PARSED | DOUBTFUL | UNNAMED_LOST
-    """What is looked at by ordinary Python."""
 
 
 FOR_US: Final = 256

@@ -32,7 +32,7 @@ _COPY_DATA = int(Owed.COPY_DATA)
 _COPY_END = int(Owed.COPY_END)
 _SEEN_QUIET = int(Seen.QUIET)
 _SEEN_CUT = int(Seen.CUT)
-_SEEN_RARE = int(Seen.EVENTS | Seen.BROKEN | Seen.PARSED | Seen.DOUBTFUL | Seen.UNNAMED_LOST)
+_SEEN_RARE = int(Seen.RARE)
 _SEEN_BROKEN = int(Seen.BROKEN)
 
 _FORWARD = int(Verdict.FORWARD)
@@ -78,9 +78,7 @@ class ClientRelay:
         self.started = 0.0
         self.answered_at = 0.0
         self.wrote_at = 0.0
-        self.queries = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
+        self.queries = self.bytes_in = self.bytes_out = 0
         self.span = -1
         self.pieces: list[bytes] = []
 
@@ -315,9 +313,7 @@ class BackendRelay:
         self.prepared: dict[Any, bool] = {}
         self.parsing: deque[tuple[int, Any, bytes | None]] = deque()  # see ``undecided``
         self.suspicion = 0
-        self.is_held = False
-        self.is_doubtful = False
-        self.is_release_due = False
+        self.is_held = self.is_doubtful = self.is_release_due = False
         self.idle_since = 0.0
         self.slow_seconds = 1e300
 
