@@ -60,6 +60,7 @@ class Backend:
         self.relay.settings = plane.nothing_set
         self.reserved_for: Attachment | None = None
         self.cancels = 0
+        self.overdue_since = 0.0
         self.state = "idle"
         self._answers: deque[OwnAnswer] = deque()
         self._last_words: dict[str, str] | None = None
@@ -82,7 +83,11 @@ class Backend:
 
     def is_hung(self, now: float) -> bool:
         """True when a question of ours is not answered."""
-        return bool(self._answers) and now - self._answers[0].asked_at > OWN_SECONDS
+        if not self._answers:
+            return False
+        is_awaited = self.reserved_for is not None  # by a client, as for a login
+        limit = self.pool.settings.connect_timeout_seconds if is_awaited else OWN_SECONDS
+        return now - self._answers[0].asked_at > limit
 
     # What the relay tells
 
@@ -163,8 +168,8 @@ class Backend:
 
     def unattached(self, flags: int) -> None:
         """Bytes came while no client has this backend."""
-        if self._last_words is not None and self.state == "idle":
-            self.close("the server ended it")
+        if self._last_words is not None and self.state != "closing":
+            self.close("the server ended it")  # nobody may get it: its words were for nobody
         if flags & Seen.QUIET and self._then is not None:
             then, self._then = self._then, None
             then()
@@ -259,6 +264,20 @@ class Backend:
             if self.state != "closing" and not self.relay.stream.owed():
                 # The signal was sent before that connection ended: this round trip takes it.
                 self.ask("", unused)
+
+    def enforce_limit(self, now: float, limit_seconds: float) -> None:
+        """Cancel what takes too long; a node that does not even heed that is given up."""
+        client = self.relay.client
+        if now - client.started <= limit_seconds:
+            return
+        if self.overdue_since <= client.started:
+            self.overdue_since = now
+            self.cancel()
+        elif now - self.overdue_since > self.pool.settings.connect_timeout_seconds:
+            self.abort()
+            self.backend_lost(
+                TimeoutError(f"no answer in {limit_seconds:g} s, and none to the cancel request")
+            )
 
     def slow_query(self, seconds: float) -> None:
         """A statement took longer than the log wants to let pass."""

@@ -298,9 +298,8 @@ class Plane:
             return
         owed = backend.relay.stream.owed()
         limit = settings.query_timeout_seconds
-        if owed and limit is not None and now - client.started > limit and not backend.cancels:
-            client.started = now
-            backend.cancel()
+        if owed and limit is not None:
+            backend.enforce_limit(now, limit)
         idle_limit = settings.transaction_idle_seconds
         if idle_limit is not None and not owed and backend.relay.stream.status != ord("I"):
             client.session.check_idle_transaction(now, idle_limit)
