@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually
@@ -92,6 +93,36 @@ def test_workers_share_the_bound_and_nobody_starves(
     assert load.failures == []
     assert most == size
     assert min(load.done) > 0
+
+
+def test_what_lies_idle_in_one_worker_serves_the_other(
+    make_proxy: Callable[..., ProxyProcess], cluster: Cluster, role: str
+) -> None:
+    proxy = make_proxy(shards=("s0",), proxy={"workers": 2}, proxy_pool={"size": 2})
+    by_worker: dict[int, list[psycopg.Connection[Any]]] = {}
+    connections = [
+        proxy.connect(user=role, application_name=f"client{number}") for number in range(12)
+    ]
+    with proxy.admin() as admin, admin.cursor(row_factory=dict_row) as cursor:
+        for row in cursor.execute("SHOW CLIENTS").fetchall():
+            if row["user"] == role:
+                number = int(row["application_name"].removeprefix("client"))
+                by_worker.setdefault(row["worker"], []).append(connections[number])
+    (idle, *_), (one, two, *_) = sorted(by_worker.values(), key=len)
+    idle.execute("SELECT 1")
+    sleepers = [
+        threading.Thread(target=connection.execute, args=["SELECT pg_sleep(3)"])
+        for connection in (one, two)
+    ]
+    for sleeper in sleepers:
+        sleeper.start()
+    with psycopg.connect(cluster.dsn("s0-p"), autocommit=True) as owner:
+        eventually(lambda: working_backends_of(role, owner) == 2)
+    for sleeper in sleepers:
+        sleeper.join()
+    assert idle.execute("SELECT 2").fetchone() == (2,)
+    for connection in connections:
+        connection.close()
 
 
 def test_a_takeover_under_load_loses_nothing(
