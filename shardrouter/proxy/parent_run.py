@@ -20,6 +20,7 @@ from shardrouter.proxy.run_directory import run_directory
 logger = logging.getLogger(__name__)
 
 REFUSED: Final = 1  # as documented in docs/reference/cli.md
+INTERRUPTED: Final = 130
 ORPHANS_SECONDS: Final = 3.0  # for the workers of a parent that died to let go of the port
 PAUSE_SECONDS: Final = 0.05
 
@@ -36,6 +37,8 @@ def run_proxy(make_plan: Callable[[], ParentPlan]) -> int:
     except ShardRouterError as error:
         sys.stderr.write(f"error: {error}\n")
         return REFUSED
+    except KeyboardInterrupt:  # before the parent handles signals: it waits for a predecessor
+        return INTERRUPTED
 
 
 async def _run(plan: ParentPlan, claim: Claim, listeners: Listeners) -> int:
