@@ -156,6 +156,7 @@ class Backend:
     def _note_error(self, fields: dict[str, str]) -> None:
         if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
             self._last_words = fields
+            self.relay.is_doubtful = True  # nobody else may get it before it ends
 
     def _note_parameter(self, body: bytes) -> None:
         name, _, rest = body.partition(b"\0")
@@ -197,7 +198,7 @@ class Backend:
                 relay.quiet()
         elif is_open:
             session.in_transaction()
-        elif relay.is_doubtful and not client.keeps:
+        elif relay.is_doubtful and not client.keeps and self._last_words is None:
             relay.detach()
             self.close("doubtful")
 

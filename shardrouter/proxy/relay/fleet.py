@@ -144,7 +144,7 @@ class Fleet:
 
     def _follow_roles(self, topology: Topology) -> None:
         """Pools of promoted and demoted nodes count for their new role."""
-        for pool in self.pools.values():
+        for pool in list(self.pools.values()):  # who waited for one may open another
             try:
                 shard = topology.shard(pool.shard.id)
             except ShardRouterError:

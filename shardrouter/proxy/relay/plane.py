@@ -13,7 +13,7 @@ from typing import Any, Final
 from shardrouter.config import Settings
 from shardrouter.control import Monitor
 from shardrouter.control.tasks import spawn
-from shardrouter.errors import BackendError
+from shardrouter.errors import BackendError, BackendUnreachable
 from shardrouter.proxy.backend_login import open_backend
 from shardrouter.proxy.control_link import ControlLink
 from shardrouter.proxy.log_events import ConnectionEnd, log_connection_end
@@ -206,9 +206,10 @@ class Plane:
         return backend
 
     def _check_role(self, pool: NodePool, backend: Backend) -> None:
-        """A node that was believed to be the primary and is in recovery is looked at again."""
+        """A node that was believed to be the primary and is in recovery gets no writes."""
         if pool.is_for_writes and not backend.is_primary:
-            self.fleet.suspect(pool.key.node)
+            backend.abort()
+            raise BackendUnreachable("the node is in recovery, and no primary now")
 
     def _tell_trouble(self, pool: NodePool, error: BackendError) -> None:
         """A node cannot be reached: say so, and let those who wait for a replica try another."""
@@ -216,10 +217,7 @@ class Plane:
         self.fleet.standing.version += 1
         if pool.is_for_writes:
             return
-        waiters = [waiter for waiter in pool.waiters if waiter.waits_for is pool]
-        pool.waiters.clear()
-        for waiter in waiters:
-            waiter.choose_again()
+        pool.send_on()
 
     async def _want(self, pool: NodePool) -> bool:
         return bool(

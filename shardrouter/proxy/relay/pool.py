@@ -180,11 +180,15 @@ class NodePool:
                 if waiter.waits_since > limit:
                     break
                 waiter.waits_for = None
-                waiter.fail(self._timeout())
+                waiter.fail(self._why_not())
             if self.waiters and self.waiters[0] is waiter:
                 self.waiters.popleft()
 
-    def _timeout(self) -> PoolTimeout:
+    def _why_not(self) -> ShardRouterError:
+        error = self.last_error
+        if error is not None and not self.backends:
+            error.shard, error.node = self.shard.id, self.key.node
+            return error
         return PoolTimeout(
             f"no backend of user {self.key.user} came free within"
             f" {self.settings.checkout_timeout_seconds:g} s",
@@ -245,6 +249,7 @@ class NodePool:
             self._freed(self)
             raise
         self._pause = FIRST_PAUSE_SECONDS
+        self.last_error = None
         self.backends.add(backend)
         # Even when it shall go soon: where workers take turns nobody would ever be served else.
         waiter = None if self.is_retired or self.is_paused else self._next_waiter()
@@ -318,12 +323,18 @@ class NodePool:
             relay.keeper.close("the node changed its role")
         for backend in self.backends:
             backend.dies_at = 0.0
+            backend.relay.is_doubtful = True  # at work now: it ends when it comes free
+        self.send_on()
 
     def retire(self) -> None:
         """The node left: close what is idle, and the rest when it comes free."""
         self.is_retired = self.is_shrinking = True
         for relay in list(self.idle):
             relay.keeper.close("the node left the topology")
+        self.send_on()
+
+    def send_on(self) -> None:
+        """Have those who wait choose anew."""
         waiters, self.waiters = self.waiters, deque()
         for waiter in waiters:
             if waiter.waits_for is self:
