@@ -64,6 +64,15 @@ class Choice:
         topology = self.session.plane.fleet.topology
         return self.shard is not None or self.slot is not None or len(topology.shards) == 1
 
+    def fits(self, pool: "NodePool") -> bool:
+        """True when the session's wishes allow a backend of this pool."""
+        shard = self.named_shard(self.session.plane.fleet.topology)
+        if self.role == REPLICA and pool.is_for_writes:
+            return False
+        if self.role == PRIMARY and not pool.is_for_writes:
+            return False
+        return shard.id == pool.shard.id
+
     def changed(self) -> None:
         """The session's wishes changed: choose anew."""
         self.session.relay.version = 0

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from shardrouter.errors import ShardRouterError, StatementRefused
 from shardrouter.proxy.relay.definition import Definition
-from shardrouter.proxy.relay.own_settings import OwnSettings
-from shardrouter.proxy.relay.own_statements import answer_own_setting, own_select
+from shardrouter.proxy.relay.own_settings import PREFIX, OwnSettings
+from shardrouter.proxy.relay.own_statements import answer_own_setting, kept, own_select
 from shardrouter.proxy.relay.sql_statements import SqlStatements
 from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD
 from shardrouter.sql import Effect, Effects
@@ -61,6 +61,9 @@ class Judge:
         """Decide on a simple query that is not plain. Returns a verdict of ``pair``."""
         effects = self._judged = self.effects(text)
         flags = effects.flags
+        if self.session.relay.is_transparent:
+            # Only the proxy's settings are not the server's: taken by it they would change nothing.
+            return answer_own_setting(self, effects) if flags & Effect.OWN_SETTING else FORWARD
         if self._is_refused(effects):
             return DROPPED
         if flags & Effect.OWN_SETTING:
@@ -73,6 +76,8 @@ class Judge:
     def mark(self) -> None:
         """Note on the attached backend what was judged last."""
         session = self.session
+        if session.relay.is_transparent:
+            return
         relay = session.relay.backend
         effects = self._judged
         flags = effects.flags
@@ -142,8 +147,8 @@ class Judge:
         relay = session.relay.backend
         if relay is None or (not relay.stream.owed() and relay.stream.status == _IDLE):
             session.refuse(error)
+            self._was_refused = False  # the caller drops the message, nobody will ask
             return
-        self._was_refused = True
         self.substitute(raising(error))
 
     def substitute(self, text: str) -> None:
@@ -217,6 +222,16 @@ class Judge:
             return self._instead(own_select(self, first))
         self.use(definition)
         return definition
+
+    def own_parse(self, definition: Definition) -> Definition:
+        """Return the statement to prepare for a client that has its backend for itself."""
+        statements = definition.effects.statements
+        first = statements[0] if len(statements) == 1 else None
+        if not definition.effects.flags & Effect.OWN_SETTING:
+            return definition
+        if isinstance(first, OwnSetting) and first.verb == "show":
+            return self._instead(own_select(self, first))
+        return self._instead(raising(kept(self.session, PREFIX + "*")))
 
     def use(self, definition: Definition, also: Effects = NO_EFFECTS) -> None:
         """Judge a statement that is run, or may be, ``also`` with what its caller's text does."""

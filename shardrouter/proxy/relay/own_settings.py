@@ -66,6 +66,15 @@ class OwnSettings:
             self._apply(topology)
             raise
 
+    def values(self) -> Mapping[str, str]:
+        """Return what is set now."""
+        return dict(self._values)
+
+    def put_back(self, values: Mapping[str, str], topology: Topology) -> None:
+        """Set what was set before."""
+        self._values = dict(values)
+        self._apply(topology)
+
     def reset_all(self, topology: Topology) -> None:
         """Return to what the login said."""
         self._values = dict(self._startup)

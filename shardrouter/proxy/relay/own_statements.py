@@ -11,6 +11,7 @@ from shardrouter.wire import messages
 
 if TYPE_CHECKING:
     from shardrouter.proxy.relay.judge import Judge
+    from shardrouter.proxy.relay.session import Session
 
 TOKEN: Final = PREFIX + "token"
 TOKEN_WAIT_SECONDS: Final = 1.0  # for a sample of the primary after the last commit
@@ -51,14 +52,27 @@ def _set(judge: "Judge", statement: OwnSetting) -> int:
             sqlstate="25001",
             hint="set it before BEGIN",
         )
-    if backend is not None and session.relay.keeps and statement.name != TOKEN:
-        raise StatementRefused(
-            f"{statement.name} cannot be set while the session is pinned: {session.pinned}",
-            sqlstate="25001",
-            hint="end what pins it (UNLISTEN *, DISCARD ALL), or use another connection",
-        )
+    before = judge.own.values()
     judge.own.set(statement.name, statement.value, session.plane.fleet.topology)
+    if backend is not None and session.relay.keeps and not session.choice.fits(backend.pool):
+        judge.own.put_back(before, session.plane.fleet.topology)
+        raise kept(session, statement.name)
     return judge.answer(messages.command_complete("RESET" if statement.verb == "reset" else "SET"))
+
+
+def kept(session: "Session", name: str) -> StatementRefused:
+    """Return the refusal of a setting that asks for another node than the one that is kept."""
+    if session.mode == "session":
+        return StatementRefused(
+            f"{name} cannot be set now: in session pooling a client keeps its node",
+            sqlstate="25001",
+            hint="give it when connecting: options='-c shardrouter.role=replica'",
+        )
+    return StatementRefused(
+        f"{name} cannot be set while the session is pinned: {session.pinned}",
+        sqlstate="25001",
+        hint="end what pins it (UNLISTEN *, DISCARD ALL), or use another connection",
+    )
 
 
 def _show(judge: "Judge", statement: OwnSetting) -> int:

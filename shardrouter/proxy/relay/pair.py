@@ -223,15 +223,12 @@ class ClientRelay:
 
     def _query(self) -> int:
         stream = self.stream
-        plain = self.is_transparent
-        text = b""
+        text = stream.data[stream.start + 5 : stream.end - 1]
+        plain = not stream.is_partial and is_plain(text)
         if not plain:
-            text = stream.data[stream.start + 5 : stream.end - 1]
-            plain = not stream.is_partial and is_plain(text)
-            if not plain:
-                verdict = self.session.judge_query(text)
-                if verdict != _FORWARD:
-                    return verdict
+            verdict = self.session.judge_query(text)
+            if verdict != _FORWARD:
+                return verdict
         if self.backend is None and not self.acquire():
             return self.session.not_acquired()
         backend = self.backend

@@ -45,6 +45,7 @@ _PARSE_COMPLETE = b"1\0\0\0\4"
 _CLOSE_COMPLETE = b"3\0\0\0\4"
 _CLOSE_UNNAMED = b"C\0\0\0\6S\0"
 _OUR_PREFIX = b"_sr"
+_OWN_SETTING = b"shardrouter."
 _TRIED = b"_sr0"  # the name of a Parse that is sent only to see what the server says
 _CLOSE_TRIED = b"C\0\0\0\x0aS_sr0\0"
 
@@ -87,7 +88,26 @@ class Statements:
             code = _CLOSE
         if self._backend() is None:
             return self.session.not_acquired()
+        stream = self.relay.stream
+        if kind == 80 and _OWN_SETTING in stream.data[stream.start : stream.end].lower():
+            return self._parse_own()
         return self._plain(code)
+
+    def _parse_own(self) -> int:
+        """The statement may be about the proxy's settings, which are no server's."""
+        relay = self.relay
+        stream = relay.stream
+        name_end = stream.data.find(b"\0", stream.start + 5, stream.end)
+        if name_end < 0 or stream.is_partial:
+            return self._plain(_PARSE_UNNAMED)
+        definition = self.session.define(stream.data[name_end + 1 : stream.end])
+        judged = self.session.judge.own_parse(definition)
+        if judged is not definition and not relay.backend.stream.is_skipping:
+            body = stream.data[stream.start + 5 : name_end + 1] + judged.body
+            relay.put(b"P" + (len(body) + 4).to_bytes(4, "big") + body)
+            self._plain(_PARSE_UNNAMED)
+            return _DROPPED
+        return self._plain(_PARSE_UNNAMED)
 
     def _backend(self) -> Any:
         relay = self.relay

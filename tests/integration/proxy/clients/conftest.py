@@ -1,0 +1,42 @@
+"""What the tests of clients share: both kinds of pools, a schema of a test's own, programs."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from shardrouter.local import LocalFleet
+from tests.support.clients.programs import Programs
+from tests.support.proxy import ProxyProcess
+
+_NUMBERS: Final = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def programs(installed_fleet: LocalFleet) -> Programs:
+    return Programs(installed_fleet.binaries.directory)
+
+
+@pytest.fixture(params=["transaction", "session"])
+def pooling(request: pytest.FixtureRequest) -> str:
+    """The kind of pools: a test that asks for it runs in both."""
+    return str(request.param)
+
+
+@pytest.fixture
+def either(pooling: str, request: pytest.FixtureRequest) -> ProxyProcess:
+    """A proxy of each kind of pools."""
+    name = "proxy" if pooling == "transaction" else "session_proxy"
+    found: ProxyProcess = request.getfixturevalue(name)
+    return found
+
+
+@pytest.fixture
+def schema(proxy: ProxyProcess) -> Iterator[str]:
+    """A fresh schema, made behind the proxies' backs."""
+    name = f"client{next(_NUMBERS)}"
+    with proxy.cluster.connect("s0-p") as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+        yield name
+        connection.execute(f"DROP SCHEMA {name} CASCADE")

@@ -1,0 +1,1 @@
+"""Programs and scripts of other makers that are run against the proxy."""
