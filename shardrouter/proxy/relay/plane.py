@@ -183,6 +183,9 @@ class Plane:
         )  # fmt: skip
         pool.is_paused = self.is_paused
         pool.on_trouble = self._tell_trouble
+        pool.is_wanted_elsewhere = lambda free: any(
+            found.is_denied and found.waiters for found in self._siblings(free)
+        )
         return pool
 
     async def _open(self, pool: NodePool) -> Backend:
@@ -220,16 +223,30 @@ class Plane:
         pool.send_on()
 
     async def _want(self, pool: NodePool) -> bool:
-        return bool(
-            await self.link.ask(
-                "want",
-                timeout_seconds=QUOTA_SECONDS,
-                pool=pool.name,
-                node=pool.key.node,
-                user=pool.key.user,
-                count=1,
-            )
+        is_granted = await self.link.ask(
+            "want",
+            timeout_seconds=QUOTA_SECONDS,
+            pool=pool.name,
+            node=pool.key.node,
+            user=pool.key.user,
+            count=1,
         )
+        if not is_granted:
+            self._make_way(pool)
+        return bool(is_granted)
+
+    def _make_way(self, pool: NodePool) -> None:
+        """Close what has been idle longest for other logins of the user: they share a bound.
+
+        The parent counts them as one, so that it asks nobody to give way here.
+        """
+        idle = [found for found in self._siblings(pool) if found.idle]
+        if idle:
+            min(idle, key=lambda found: found.idle[0].idle_since).spare(1)
+
+    def _siblings(self, pool: NodePool) -> list[NodePool]:
+        """Return the pools of the same user on the same node, with other startup parameters."""
+        return [found for found in self._pools_named(pool.name) if found is not pool]
 
     def _freed(self, pool: NodePool) -> None:
         self.link.tell("freed", pool=pool.name, node=pool.key.node, user=pool.key.user, count=1)
@@ -280,6 +297,8 @@ class Plane:
         """Do what is due now."""
         for pool in list(self.fleet.pools.values()):
             pool.sweep(now)
+            if pool.is_denied and pool.waiters:
+                self._make_way(pool)  # its place may have gone to another worker
             for backend in list(pool.backends):
                 self._check_limits(backend, now)
         for key in [k for k, p in self.fleet.pools.items() if p.is_unused() and p.is_stale(now)]:
@@ -290,6 +309,9 @@ class Plane:
         if backend.is_hung(now):
             backend.abort()
             backend.backend_lost(TimeoutError("a question of the proxy was not answered"))
+            return
+        if backend.is_stuck(now):
+            backend.abort()
             return
         client = backend.relay.client
         if client is None:

@@ -97,6 +97,7 @@ class NodePool:
         self.is_denied = False
         self.last_error: BackendError | None = None
         self.on_trouble: Callable[[NodePool, BackendError], None] = lambda pool, error: None
+        self.is_wanted_elsewhere: Callable[[NodePool], bool] = lambda pool: False
         self.is_for_writes = is_for_writes
         self.used_at = monotonic()
         self.configure(settings)
@@ -150,6 +151,9 @@ class NodePool:
             if waiter is not None:
                 waiter.attach(relay.keeper)
                 return
+        if self.is_wanted_elsewhere(self):
+            relay.keeper.close("another pool of this user has use for its place")
+            return
         relay.idle_since = monotonic()
         self.idle.append(relay)
 
@@ -280,15 +284,19 @@ class NodePool:
                 waiter.waits_for = None
                 waiter.fail(error)
 
+    def set_aside(self, backend: Backend) -> None:
+        """A backend will be gone soon: nobody gets it."""
+        if backend.relay in self.idle:
+            self.idle.remove(backend.relay)
+
     def forget(self, backend: Backend) -> None:
         """A backend is gone."""
+        self.set_aside(backend)
         if backend in self.backends:
             self.backends.discard(backend)
             self.to_shed = min(self.to_shed, len(self.backends) + self.opening)
             self.is_shrinking = self.is_retired or self.to_shed > 0
             self._freed(self)
-        if backend.relay in self.idle:
-            self.idle.remove(backend.relay)
         self.grow()
 
     def shed(self, count: int) -> None:
