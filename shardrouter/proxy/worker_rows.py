@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from shardrouter.build import is_compiled
 from shardrouter.control import TopologyKeeper
 from shardrouter.errors import LeaseExpired, ShardRouterError
-from shardrouter.proxy.metrics_snapshot import Histogram, empty_histogram, observe
 from shardrouter.proxy.relay.backend import Backend
 from shardrouter.proxy.relay.session import Session
 from shardrouter.topology import Role, Topology
@@ -25,7 +24,6 @@ class WorkerRows:
 
     def __init__(self, worker: "Worker") -> None:
         self._worker = worker
-        self._waits: dict[tuple[str, str], Histogram] = {}
         self._known: Topology | None = None
         worker.source.on_change(self._note)
         with suppress(LeaseExpired):
@@ -113,7 +111,8 @@ class WorkerRows:
                     "user": pool.key.user,
                     "mode": pool.settings.mode,
                     "idle": len(pool.idle),
-                    "active": len(pool.backends) - len(pool.idle),
+                    "active": sum(backend.state != "closing" for backend in pool.backends)
+                    - len(pool.idle),
                     "waiting": len(waits),
                     "opening": pool.opening,
                     "size": pool.settings.size,
@@ -249,7 +248,6 @@ class WorkerRows:
         }
 
     def _routes(self) -> list[dict[str, Any]]:
-        self._take_waits()
         rows = []
         for (shard, role), tally in self._worker.plane.fleet.tallies.items():
             rows.append(
@@ -270,18 +268,13 @@ class WorkerRows:
                     "bytes_in": tally.bytes_in,
                     "bytes_out": tally.bytes_out,
                     "latency": {"buckets": list(tally.buckets), "sum_seconds": tally.seconds},
-                    "wait": self._waits.get((shard, role.value), empty_histogram()),
+                    "wait": {
+                        "buckets": list(tally.wait_buckets),
+                        "sum_seconds": tally.wait_seconds,
+                    },
                 }
             )
         return rows
-
-    def _take_waits(self) -> None:
-        for pool in self._worker.plane.pools():
-            role = Role.PRIMARY if pool.is_for_writes else Role.REPLICA
-            histogram = self._waits.setdefault((pool.shard.id, role.value), empty_histogram())
-            waits, pool.waits = pool.waits, []
-            for seconds in waits:
-                observe(histogram, seconds)
 
     def _backend_states(self) -> list[dict[str, Any]]:
         counts: dict[tuple[str, str], Counter[str]] = {}

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+GOODBYE_SECONDS: Final = 5.0  # for the server to close after our goodbye
 OWN_SECONDS: Final = 15.0  # for a question of ours, before the backend counts as hung
 READ_ONLY: Final = "25006"
 NOT_OWNED: Final = "SR001"
@@ -53,6 +55,7 @@ class Backend:
         self.key = key
         self.opened_at = monotonic()
         self.dies_at = dies_at
+        self.closes_since = math.inf
         self.replays = 0
         self.is_primary = reported.values.get("in_hot_standby", "off") == "off"
         self.relay = BackendRelay(self, pool, transport, pool.tally, self.is_primary)
@@ -338,24 +341,34 @@ class Backend:
         A client that sends a statement and goes wants it done, as with Postgres itself.
         """
         self.state = "closing"
+        self.closes_since = math.inf  # as long as the statement takes
         self.relay.is_doubtful = True
         self.relay.transport.write(messages.terminate())
 
     # The end
 
     def is_over(self) -> bool:
-        return bool(self.relay.transport.is_closing()) or self._last_words is not None
+        is_ending = self.state == "closing" or self._last_words is not None
+        return is_ending or bool(self.relay.transport.is_closing())
 
     def close(self, reason: str) -> None:
-        """Say goodbye and close."""
+        """Say goodbye. It counts until the server has closed: bounds hold on its side, too."""
         logger.debug(
             "backend_closes node=%s pid=%d reason=%s", self.pool.key.node, self.pid, reason
         )
+        if self.relay.transport.is_closing():
+            self.abort()
+            return
         self.state = "closing"
-        if not self.relay.transport.is_closing():
-            self.relay.transport.write(messages.terminate())
-            self.relay.transport.close()
-        self.pool.forget(self)
+        self.closes_since = monotonic()
+        self.relay.is_doubtful = True
+        self.pool.set_aside(self)
+        self.relay.transport.write(messages.terminate())
+
+    def is_stuck(self, now: float) -> bool:
+        """True when the server does not take our goodbye."""
+        is_idle = self.state == "closing" and not self.relay.stream.owed()
+        return is_idle and now - self.closes_since > GOODBYE_SECONDS
 
     def abort(self) -> None:
         """Close at once: the server rolls back what was under way."""

@@ -89,7 +89,6 @@ class NodePool:
         self.opening = 0
         self.to_shed = 0
         self.back_off_until = 0.0
-        self.waits: list[float] = []
         self._pause = FIRST_PAUSE_SECONDS
         self._open = open_backend
         self._want = want
@@ -171,7 +170,7 @@ class NodePool:
             waiter = self.waiters.popleft()
             if waiter.waits_for is self:
                 waiter.waits_for = None
-                self.waits.append(monotonic() - waiter.waits_since)
+                self.tally.waited(monotonic() - waiter.waits_since)
                 return waiter
         return None
 

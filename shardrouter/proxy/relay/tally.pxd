@@ -13,7 +13,10 @@ cdef class Tally:
     cdef public long long bytes_out
     cdef public double seconds
     cdef public list buckets
+    cdef public double wait_seconds
+    cdef public list wait_buckets
     cdef public int last
 
+    cpdef waited(self, double seconds)
     @cython.locals(at=int)
     cpdef observe(self, double seconds, bint is_end)

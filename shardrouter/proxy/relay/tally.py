@@ -17,7 +17,14 @@ class Tally:
         self.bytes_out = 0
         self.seconds = 0.0
         self.buckets = [0] * buckets
+        self.wait_seconds = 0.0
+        self.wait_buckets = [0] * buckets
         self.last = buckets - 1
+
+    def waited(self, seconds: float) -> None:
+        """Count a client that had to wait for its backend."""
+        self.wait_seconds += seconds
+        self.wait_buckets[min(int(seconds * 1000000.0).bit_length(), self.last)] += 1
 
     def observe(self, seconds: float, is_end: bool) -> None:
         """Count one exchange that took so long; ``is_end`` when no transaction is open now."""
