@@ -11,7 +11,7 @@ from shardrouter.control import TopologyKeeper
 from shardrouter.errors import LeaseExpired, ShardRouterError
 from shardrouter.proxy.relay.backend import Backend
 from shardrouter.proxy.relay.session import Session
-from shardrouter.topology import Role, Topology
+from shardrouter.topology import Topology
 
 if TYPE_CHECKING:
     from shardrouter.proxy.worker_run import Worker

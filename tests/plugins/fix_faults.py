@@ -13,6 +13,7 @@ from tests.support.chaos_relay import ChaosRelay
 from tests.support.cluster import Cluster
 
 Keep = Callable[[psycopg.Connection[Any]], psycopg.Connection[Any]]
+MakeRelay = Callable[[int], ChaosRelay]
 _NUMBERS: Final = itertools.count(7001)
 
 
@@ -43,7 +44,7 @@ def fragile(_fragile_cluster: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def relay_to() -> Iterator[Callable[[int], ChaosRelay]]:
+def relay_to() -> Iterator[MakeRelay]:
     """A factory of relays: ``relay_to(port)``."""
     made: list[ChaosRelay] = []
 

@@ -30,6 +30,7 @@ def proxy_like(
         if key not in made:
             folder = tmp_path_factory.mktemp("proxy-like")
             made[key] = ProxyProcess(proxy_cluster, folder, shards=shards, **sections)
+        if not made[key].is_running():
             made[key].start()
         return made[key]
 

@@ -14,14 +14,19 @@ from tests.support.eventually import PATIENCE, eventually
 
 PAUSE_SECONDS: Final = 0.002
 JOIN_SECONDS: Final = 30.0
-LOST: Final = "lost"  # the connection ended without a word of the server
+LOST: Final = "lost"
+UNMET: Final = "unmet"
 
 Connection = psycopg.Connection[Any]
 _TAGS: Final = itertools.count(1)
 
 
 class Outcome(NamedTuple):
-    """One repetition: when it ended, how long it took, the SQLSTATE of its error."""
+    """One repetition: when it ended, how long it took, the SQLSTATE of its error.
+
+    LOST is the end of the connection without a word; UNMET a login that failed: libpq does not
+    tell the SQLSTATE of that.
+    """
 
     at: float
     seconds: float
@@ -75,13 +80,15 @@ class Load:
         connection: Connection | None = None
         while not self._is_over.is_set():
             began = time.monotonic()
+            unsaid = UNMET
             try:
                 if connection is None:
                     connection = self._connect()
+                unsaid = LOST
                 self._act(connection)
                 self._note(began, None)
             except psycopg.Error as error:
-                self._note(began, error)
+                self._note(began, error.sqlstate or unsaid, str(error))
                 if connection is None or connection.closed or connection.broken:
                     if connection is not None and not self._reconnects:
                         return
@@ -94,10 +101,9 @@ class Load:
             with suppress(psycopg.Error):
                 connection.close()
 
-    def _note(self, began: float, error: psycopg.Error | None) -> None:
+    def _note(self, began: float, sqlstate: str | None, text: str = "") -> None:
         now = time.monotonic()
-        state = None if error is None else error.sqlstate or LOST
-        self.outcomes.append(Outcome(now, now - began, state, str(error or "")))
+        self.outcomes.append(Outcome(now, now - began, sqlstate, text))
 
     # What came of it
 
