@@ -2,11 +2,8 @@
 
 import asyncio
 import logging
-<<<<<<< HEAD
 import math
-=======
 import random
->>>>>>> 86adb84 (wip)
 from collections import deque
 from collections.abc import Callable
 from time import monotonic

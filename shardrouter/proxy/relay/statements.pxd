@@ -26,6 +26,7 @@ cdef class Statements:
     cdef BackendRelay _backend(self)
     @cython.locals(backend=BackendRelay)
     cdef int _plain(self, int code) except -1
+    cdef int _wait(self, BackendRelay backend) except -1
     cdef int _none(self) except -1
     @cython.locals(relay=ClientRelay, stream=ClientStream, data=bytes, name_end=Py_ssize_t, body=bytes,
                    backend=BackendRelay)

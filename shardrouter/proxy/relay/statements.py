@@ -155,7 +155,7 @@ class Statements:
             relay.put(judged.unnamed_parse)
             return _DROPPED
         if backend.parsing and backend.stream.is_undecided():
-            return _WAIT
+            return self._wait(backend)
         definition = judged
         return self._parse_named(backend, data[stream.start + 5 : name_end], definition)
 
@@ -166,6 +166,11 @@ class Statements:
         else:
             backend.parsing.append((_UNNAMED, self.unnamed, None))
             stream.expect(_PARSE)
+
+    def _wait(self, backend: BackendRelay) -> int:
+        """The message is taken again when what was prepared is known, or all is answered."""
+        backend.is_held = True
+        return _WAIT
 
     def _none(self) -> int:
         return self.session.not_acquired()
@@ -269,7 +274,7 @@ class Statements:
         if backend.stream.is_skipping:
             return _FORWARD
         if backend.parsing and backend.stream.is_undecided():
-            return _WAIT
+            return self._wait(backend)
         relay.start()
         if definition is not None:
             if not definition.is_plain:
@@ -332,7 +337,7 @@ class Statements:
         if backend.stream.is_skipping:
             return _FORWARD
         if backend.parsing and backend.stream.is_undecided():
-            return _WAIT
+            return self._wait(backend)
         relay.start()
         is_statement = stream.end - stream.start > 5 and data[stream.start + 5] == 83  # S
         if is_statement and stream.end - stream.start > 7:
@@ -382,7 +387,7 @@ class Statements:
     def _close_name(self, backend: BackendRelay | None, name: bytes) -> int:
         """Answer a Close here: the statement stays on the backend, for others and for later."""
         if backend is not None and backend.parsing and backend.stream.is_undecided():
-            return _WAIT
+            return self._wait(backend)
         known = self.names.pop(name, None)
         if backend is None or backend.stream.owed() == 0:
             self.relay.transport.write(_CLOSE_COMPLETE)
