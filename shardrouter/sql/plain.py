@@ -33,7 +33,8 @@ def is_plain(text: bytes) -> bool:
         low = _without_comment(low)
     if ";" in low or 'u&"' in low:  # u&"set\005fconfig" spells set_config
         return False
-    head = low.split(None, 1)[0] if low else ""
+    words = low.split(None, 1)
+    head = words[0] if words else ""
     if head not in _HEADS or "pg_settings" in low:  # an UPDATE of pg_settings is a SET
         return False
     if head in _INTO_MAKES_TABLES:

@@ -139,6 +139,7 @@ def test_words_in_quotes_are_not(parts: list[str]) -> None:
 
 
 @given(texts | statements.map(";".join).map(str.encode))
+@example(b"\xa0")
 @example(b"/*/ select 1 */ set x = 1")
 @example(b"select\xa0set_config('a', 'b', false)")
 @example(b"begin\n/**/ read/**/only")
