@@ -30,16 +30,19 @@ class Candidate:
     is_fresh: bool
 
 
-def writable_node(shard: Shard, view: FleetView, epoch: Epoch) -> Node:
+def writable_node(shard: Shard, view: FleetView, epoch: Epoch, before: Node | None = None) -> Node:
     """Return the node that takes the shard's writes.
 
     That is the topology's primary, unless two signals agree that another took over: the primary
     is in recovery or does not answer, and exactly one other node of the same system is out of
-    recovery on a later timeline. Raises NoPrimary when the primary is known to be in recovery
-    and no such node exists.
+    recovery on a later timeline. ``before`` is the node that took them until now: a successor
+    keeps them when the old primary comes back on its old timeline. Raises NoPrimary when the
+    primary is known to be in recovery or superseded, and no such node takes writes.
     """
     primary = shard.primary
     seen = view.of(primary.id)
+    if before is not None and before != primary and _is_later(view, before, primary):
+        return _successor(shard, view, epoch, before)
     if seen is None or (seen.is_up and not seen.in_recovery):
         return primary
     promoted = [node for node in shard.replicas if _took_over(shard, view, node)]
@@ -55,6 +58,28 @@ def writable_node(shard: Shard, view: FleetView, epoch: Epoch) -> Node:
         epoch=epoch,
         hint="finish the failover (pg_promote), then the router follows within a second; "
         "`shardrouter status` or `topology show` lists the nodes",
+    )
+
+
+def _is_later(view: FleetView, node: Node, primary: Node) -> bool:
+    """True when a node's history, as it was seen last, goes on from where the primary's ended."""
+    later, old = view.of(node.id), view.of(primary.id)
+    if later is None or later.position is None or old is None or old.position is None:
+        return False
+    return later.system_id == old.system_id and later.position.timeline > old.position.timeline
+
+
+def _successor(shard: Shard, view: FleetView, epoch: Epoch, node: Node) -> Node:
+    """Return the node that took over, while it may be the one. Never the superseded primary."""
+    seen = view.of(node.id)
+    if seen is not None and not seen.in_recovery and node in shard.replicas:
+        return node
+    raise NoPrimary(
+        f"{node.id} took over from {shard.primary.id} and takes no writes now",
+        shard=shard.id,
+        node=node.id,
+        epoch=epoch,
+        hint="promote one node and publish the topology with it as the primary",
     )
 
 

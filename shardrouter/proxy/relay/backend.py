@@ -9,9 +9,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from shardrouter.errors import BackendError, BackendLost
+from shardrouter.errors import BackendError
 from shardrouter.proxy.backend_login import send_cancel
 from shardrouter.proxy.log_events import log_slow_query
+from shardrouter.proxy.relay.last_words import is_kept_back, loss
 from shardrouter.proxy.relay.own_answers import OwnAnswer, read_row, unused
 from shardrouter.proxy.relay.pair import BackendRelay
 from shardrouter.proxy.relay.state import Reported
@@ -68,6 +69,7 @@ class Backend:
         self.state = "idle"
         self._answers: deque[OwnAnswer] = deque()
         self._last_words: dict[str, str] | None = None
+        self._has_told_client = False
         self._then: Callable[[], None] | None = None
         self._names: set[str] = set()
         self.forgets_statements = False
@@ -140,7 +142,12 @@ class Backend:
             if self.relay.client is not None:
                 self.relay.client.params = self.relay.params
         elif kind == 0x45:
-            self._client_error(read_error_fields(body))
+            fields = read_error_fields(body)
+            self._client_error(fields)
+            if self._last_words is fields:
+                self._has_told_client = self.relay.client is not None and not is_kept_back(
+                    self.relay, body
+                )
 
     def _client_error(self, fields: dict[str, str]) -> None:
         self.relay.tally.errors += 1
@@ -202,7 +209,7 @@ class Backend:
                 relay.quiet()
         elif is_open:
             session.in_transaction()
-        elif relay.is_doubtful and not client.keeps and self._last_words is None:
+        elif relay.is_doubtful and not client.keeps and not self._has_told_client:
             relay.detach()
             self.close("doubtful")
 
@@ -269,20 +276,6 @@ class Backend:
             if self.state != "closing" and not self.relay.stream.owed():
                 # The signal was sent before that connection ended: this round trip takes it.
                 self.ask("", unused)
-
-    def enforce_limit(self, now: float, limit_seconds: float) -> None:
-        """Cancel what takes too long; a node that does not even heed that is given up."""
-        client = self.relay.client
-        if now - client.started <= limit_seconds:
-            return
-        if self.overdue_since <= client.started:
-            self.overdue_since = now
-            self.cancel()
-        elif now - self.overdue_since > self.pool.settings.connect_timeout_seconds:
-            self.abort()
-            self.backend_lost(
-                TimeoutError(f"no answer in {limit_seconds:g} s, and none to the cancel request")
-            )
 
     def slow_query(self, seconds: float) -> None:
         """A statement took longer than the log wants to let pass."""
@@ -401,15 +394,8 @@ class Backend:
         self.relay.detach()
         self.reserved_for = None
         if client is not None:
-            client.session.backend_lost(self._loss(reason), was_told=self._last_words is not None)
+            client.session.backend_lost(
+                loss(self.pool.shard.id, self.pool.key.node, reason), was_told=self._has_told_client
+            )
         elif reserved is not None:
             reserved.choose_again()
-
-    def _loss(self, reason: str) -> BackendLost:
-        return BackendLost(
-            f"the connection to the node was lost while it was used: {reason}",
-            shard=self.pool.shard.id,
-            node=self.pool.key.node,
-            hint="what the statement did is not known unless it was in a transaction that was not"
-            " committed: look before you repeat it",
-        )

@@ -47,6 +47,7 @@ class Fleet:
         self.tallies: dict[tuple[ShardId, Role], Tally] = {}
         self._open_pool = open_pool
         self._primaries: dict[ShardId, Node | NoPrimary] = {}
+        self._writers: dict[ShardId, Node] = {}  # who took the writes last
         self._topology: Topology | None = None
         self._waiting_for_view: list[Callable[[], None]] = []
         source.on_change(lambda topology: self._look())
@@ -127,8 +128,10 @@ class Fleet:
     def _take(self, topology: Topology) -> None:
         primaries: dict[ShardId, Node | NoPrimary] = {}
         for shard in topology.shards:
+            before = self._writers.get(shard.id)
             try:
-                primaries[shard.id] = writable_node(shard, self.monitor.view, topology.epoch)
+                found = writable_node(shard, self.monitor.view, topology.epoch, before)
+                primaries[shard.id] = self._writers[shard.id] = found
             except NoPrimary as error:
                 primaries[shard.id] = error
         if topology is not self._topology or not _are_same(primaries, self._primaries):

@@ -212,6 +212,7 @@ class Plane:
         """A node that was believed to be the primary and is in recovery gets no writes."""
         if pool.is_for_writes and not backend.is_primary:
             backend.abort()
+            self.fleet.suspect(pool.key.node)
             raise BackendUnreachable("the node is in recovery, and no primary now")
 
     def _tell_trouble(self, pool: NodePool, error: BackendError) -> None:
@@ -319,7 +320,7 @@ class Plane:
         owed = backend.relay.stream.owed()
         limit = settings.query_timeout_seconds
         if owed and limit is not None:
-            backend.enforce_limit(now, limit)
+            _enforce_limit(backend, now, limit)
         idle_limit = settings.transaction_idle_seconds
         if idle_limit is not None and not owed and backend.relay.stream.status != ord("I"):
             client.session.check_idle_transaction(now, idle_limit)
@@ -353,3 +354,18 @@ class Plane:
     def spawn(self, work: Any, name: str) -> None:
         """Start background work of a session or backend."""
         spawn(work, name=name)
+
+
+def _enforce_limit(backend: Backend, now: float, limit_seconds: float) -> None:
+    """Cancel what takes too long; a node that does not even heed that is given up."""
+    started = backend.relay.client.started
+    if now - started <= limit_seconds:
+        return
+    if backend.overdue_since <= started:
+        backend.overdue_since = now
+        backend.cancel()
+    elif now - backend.overdue_since > backend.pool.settings.connect_timeout_seconds:
+        backend.abort()
+        backend.backend_lost(
+            TimeoutError(f"no answer in {limit_seconds:g} s, and none to the cancel request")
+        )

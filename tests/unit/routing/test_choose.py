@@ -116,6 +116,25 @@ def test_two_live_primaries_mean_the_topologys_one() -> None:
     assert writable_node(SHARD, view(sample(PRIMARY), promoted), EPOCH) is PRIMARY
 
 
+def test_a_successor_stays_when_the_old_primary_comes_back() -> None:
+    promoted = sample(NEAR, in_recovery=False, position=Position(2, 70))
+    both = view(sample(PRIMARY), promoted)
+    assert writable_node(SHARD, both, EPOCH, before=NEAR) is NEAR
+    assert writable_node(SHARD, both, EPOCH, before=PRIMARY) is PRIMARY
+    # It does not answer for a moment: the superseded one must not get its writes.
+    silent = view(sample(PRIMARY), replace(promoted, error="x"))
+    assert writable_node(SHARD, silent, EPOCH, before=NEAR) is NEAR
+    demoted = view(sample(PRIMARY), replace(promoted, in_recovery=True))
+    with pytest.raises(NoPrimary, match="took over"):
+        writable_node(SHARD, demoted, EPOCH, before=NEAR)
+
+
+def test_a_primary_that_was_promoted_back_takes_over_again() -> None:
+    promoted = sample(NEAR, in_recovery=False, position=Position(2, 70))
+    back = view(sample(PRIMARY, position=Position(3, 90)), promoted)
+    assert writable_node(SHARD, back, EPOCH, before=NEAR) is PRIMARY
+
+
 @pytest.mark.parametrize(
     "impostor",
     [
