@@ -189,7 +189,7 @@ def _flags_of_head(reader: TokenReader, head: bytes, found: _Found) -> Effect:
 def _functions(reader: TokenReader, found: _Found) -> Effect:
     """Return what the functions a statement calls do; UPDATE pg_settings is one of them."""
     flags = Effect.NONE
-    calls = may_call(found.low) or "nextval" in found.low
+    calls = may_call(found.low)
     for name, at in called_functions(reader) if calls else ():
         does, reason = SESSION_FUNCTIONS[name]
         flags |= found.pin(does, reason)

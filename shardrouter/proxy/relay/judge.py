@@ -11,8 +11,9 @@ from shardrouter.errors import ShardRouterError, StatementRefused
 from shardrouter.proxy.relay.definition import Definition
 from shardrouter.proxy.relay.own_settings import PREFIX, OwnSettings
 from shardrouter.proxy.relay.own_statements import answer_own_setting, kept, own_select
+from shardrouter.proxy.relay.sequence_state import SequenceState
 from shardrouter.proxy.relay.sql_statements import SqlStatements
-from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD
+from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, WAIT
 from shardrouter.sql import Effect, Effects
 from shardrouter.sql.effects import Begin, OwnSetting, ResetAll
 from shardrouter.sql.plain import is_plain
@@ -48,6 +49,7 @@ class Judge:
         self.session = session
         self.own = OwnSettings(session.choice)
         self.sql = SqlStatements(session, self)
+        self.sequences = SequenceState(session)
         self._judged: Effects = NO_EFFECTS
         self._was_refused = False
 
@@ -68,6 +70,8 @@ class Judge:
             return DROPPED
         if flags & Effect.OWN_SETTING:
             return answer_own_setting(self, effects)
+        if flags & Effect.SEQUENCE and self.wait_until_quiet():
+            return WAIT
         self._read_begin(effects)
         if flags & Effect.STATEMENTS:
             return self.sql.query(text, effects)
@@ -89,8 +93,7 @@ class Judge:
         if flags & Effect.FOREVER:
             session.pin("state that cannot be reset")
             relay.is_doubtful = True
-        if flags & Effect.SEQUENCE:
-            session.pin("sequence state")
+        self.sequences.note(effects)
 
     def call(self) -> None:
         """A function is called by number: only of large objects' it is known what they leave."""
@@ -102,16 +105,13 @@ class Judge:
             session.pin("function call")
 
     def _read_begin(self, effects: Effects) -> None:
+        self.sequences.prepare(effects)
         if self.session.relay.backend is not None:
             return
         first = effects.statements[0] if effects.statements else None
         self.session.choice.reads_only = isinstance(first, Begin) and first.read_only is True
         if any(isinstance(each, ResetAll) for each in effects.statements):
             self.own.reset_all(self.session.plane.fleet.topology)
-        if effects.flags & Effect.SEQUENCE and "sequence state" not in self.session.lasting_pins:
-            # What others drew from sequences on that backend is not this client's to see.
-            self.session.attachment.prelude = "DISCARD SEQUENCES"
-            self.session.relay.is_particular = True
 
     def _is_refused(self, effects: Effects) -> bool:
         """Refuse what cannot be done in this pool, or is not wanted here."""

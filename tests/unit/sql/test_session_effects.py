@@ -46,8 +46,7 @@ def test_what_may_mislead_is_read_in_full(text: str) -> None:
 
 def test_every_function_is_looked_for() -> None:
     """Else is_plain would call a statement plain that calls it."""
-    unseen = {name for name in SESSION_FUNCTIONS if not may_call(name.decode())}
-    assert unseen == {b"nextval"}
+    assert not [name for name in SESSION_FUNCTIONS if not may_call(name.decode())]
 
 
 @pytest.mark.parametrize(
