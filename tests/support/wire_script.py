@@ -16,7 +16,7 @@ from typing import Final, Self
 from shardrouter.wire import messages
 from tests.support.eventually import PATIENCE
 
-ANSWER_SECONDS: Final = 20.0
+ANSWER_SECONDS: Final = 6.0
 END: Final = b"end of the script"
 _CHUNK: Final = 1 << 18
 _CLOSING: Final = (

@@ -47,9 +47,9 @@ class SqlStatements:
                 return self._deallocate(statement)
             case Discard(what=DiscardKind.ALL):
                 return self._discard_all()
-        if effects.flags & Effect.STATEMENTS:
+        if not any(isinstance(each, Prepare) for each in effects.statements):
             self._forget_on_backend()
-        return FORWARD
+        return FORWARD  # with a PREPARE: the server says that it has one, which pins
 
     def settled(self) -> None:
         """All that was asked is answered: what was prepared is."""
