@@ -160,8 +160,10 @@ class Backend:
         elif code == NOT_OWNED:
             self.plane.refresh_topology()
         elif code == STALE_PLAN and "cached plan" in fields.get("M", ""):
-            # Its tables changed: the client may prepare it again, this backend is not asked.
+            # Its tables changed. Who prepares it anew gets one that no backend has the old plan of.
             self.relay.is_doubtful = True
+            if client is not None:
+                self.plane.definitions.forget(client.text)
         self._note_error(fields)
 
     def _note_error(self, fields: dict[str, str]) -> None:

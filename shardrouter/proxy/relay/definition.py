@@ -60,6 +60,11 @@ class Definitions:
             self._bytes -= len(forgotten)
         return definition
 
+    def forget(self, body: bytes) -> None:
+        """Have the text make a new statement when it comes again: tables under it changed."""
+        if self._known.pop(body, None) is not None:
+            self._bytes -= len(body)
+
     def next_number(self) -> int:
         """Return a number that no statement of this worker had."""
         self._numbers += 1
