@@ -39,9 +39,10 @@ cdef class BackendStream:
     @cython.locals(last=int)
     cpdef bint will_be_quiet(self)
     cpdef bint is_mid_message(self)
-    @cython.locals(size=Py_ssize_t, at=Py_ssize_t, kind=int, length=Py_ssize_t, end=Py_ssize_t,
-                   action=int)
+    @cython.locals(size=Py_ssize_t, at=Py_ssize_t, before=Py_ssize_t, kind=int, length=Py_ssize_t,
+                   end=Py_ssize_t, action=int)
     cpdef int feed(self, bytes data) except -2
+    cdef int _break(self, Py_ssize_t before) except -2
     cdef int _finish(self, Py_ssize_t at, Py_ssize_t size) except -2
     cdef _cut(self, Py_ssize_t end, Py_ssize_t start)
     @cython.locals(plan=bytearray)

@@ -144,7 +144,7 @@ class BackendStream:
         self.ready_count = 0
         self.start = 0
         size = len(data)
-        at = self.left
+        at = before = self.left
         if at >= size:
             self.left = at - size
             return 0
@@ -155,7 +155,7 @@ class BackendStream:
                 (data[at + 1] << 24) | (data[at + 2] << 16) | (data[at + 3] << 8) | data[at + 4]
             )
             if length < 4 or length > _MOST_BYTES:
-                return self.flags | _SEEN_BROKEN
+                return self._break(before)
             end = at + 1 + length
             action = _ACTIONS[kind * _WIDTH + self.owing]
             if end > size:
@@ -163,13 +163,18 @@ class BackendStream:
                     if length <= _HELD_BYTES:
                         break  # what has a meaning is taken whole
                     if action != _NEXT and action != _FAIL:
-                        return self.flags | _SEEN_BROKEN
+                        return self._break(before)
                 self.left = end - size
                 end = size
             if action != _PASS and not self._act(action, kind, at, end):
-                return self.flags | _SEEN_BROKEN
+                return self._break(before)
             at = end
         return self._finish(at, size)
+
+    def _break(self, before: int) -> int:
+        """Refuse the chunk; what of a message went on before it stays without an end."""
+        self.left = before
+        return self.flags | _SEEN_BROKEN
 
     def _finish(self, at: int, size: int) -> int:
         """Hold back a message that is not whole; close the last span."""

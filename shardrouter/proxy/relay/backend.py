@@ -396,8 +396,9 @@ class Backend:
         self.relay.detach()
         self.reserved_for = None
         if client is not None:
-            client.session.backend_lost(
-                loss(self.pool.shard.id, self.pool.key.node, reason), was_told=self._has_told_client
-            )
+            error = loss(self.pool.shard.id, self.pool.key.node, reason)
+            # Amid a message our words would be taken for the rest of it.
+            is_silent = self._has_told_client or bool(self.relay.stream.left)
+            client.session.backend_lost(error, is_silent=is_silent)
         elif reserved is not None:
             reserved.choose_again()

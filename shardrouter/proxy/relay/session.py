@@ -108,7 +108,9 @@ class Session:
         if self.is_over:
             return
         self.reason = error.message
-        self.relay.transport.write(error_message("FATAL", error))
+        backend = self.relay.backend
+        if backend is None or not backend.stream.left:  # else it would be read as part of a row
+            self.relay.transport.write(error_message("FATAL", error))
         self.close()
 
     def close(self) -> None:
@@ -257,12 +259,12 @@ class Session:
         reasons = [*self.pins, *sorted(self.lasting_pins)]
         return ", ".join(reasons) or None
 
-    def backend_lost(self, error: BackendLost, *, was_told: bool) -> None:
+    def backend_lost(self, error: BackendLost, *, is_silent: bool) -> None:
         """The backend is gone in the middle of an exchange, a transaction or a pin."""
         self.relay.backend = None
         self.plane.count_loss(self)
-        if was_told:
-            self.reason = "the server ended the backend"
+        if is_silent:
+            self.reason = error.message
             self.close()
         else:
             self.end_with(error)
