@@ -68,6 +68,7 @@ class ChaosRelay:
     def close(self) -> None:
         """End it, and its thread."""
         self._call(self._refuse())
+        self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CALL_SECONDS)
         self._loop.close()
@@ -87,11 +88,19 @@ class ChaosRelay:
             link.reset()
         await asyncio.gather(*(link.done.wait() for link in links))
 
+    async def _end(self) -> None:
+        own = asyncio.current_task()
+        tasks = [task for task in asyncio.all_tasks() if task is not own]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # transports that were aborted say goodbye to their protocols
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._while_frozen()
         try:
+            await self._while_frozen()
             server = await asyncio.open_connection("127.0.0.1", self.target)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             writer.transport.abort()
             return
         link = _Link(writer, server[1])

@@ -37,9 +37,7 @@ def named_loads(proxy: ProxyProcess) -> Iterator[dict[str, Load]]:
 
 def test_a_killed_worker_costs_its_own_clients_only(make_proxy: MakeProxy) -> None:
     port = free_http_port()
-    proxy = make_proxy(
-        shards=("s0",), proxy={"workers": 2, "http_listen": f"127.0.0.1:{port}"}
-    )
+    proxy = make_proxy(shards=("s0",), proxy={"workers": 2, "http_listen": f"127.0.0.1:{port}"})
     with named_loads(proxy) as loads:
         for load in loads.values():
             load.wait_for_more(5)
@@ -76,9 +74,7 @@ def test_the_places_of_a_killed_worker_come_free(make_proxy: MakeProxy, kept: Ke
     for number in range(40):
         connection = kept(proxy.connect(application_name=f"holder-{number}"))
         row = next(
-            r
-            for r in rows(proxy, "SHOW CLIENTS")
-            if r["application_name"] == f"holder-{number}"
+            r for r in rows(proxy, "SHOW CLIENTS") if r["application_name"] == f"holder-{number}"
         )
         if held.get(row["worker"]):
             connection.close()
@@ -114,9 +110,8 @@ def test_workers_leave_when_the_parent_is_killed(make_proxy: MakeProxy, kept: Ke
     eventually(lambda: not any(is_alive(pid) for pid in workers), 10)
 
 
-def test_workers_leave_though_a_transaction_does_not_end(
-    make_proxy: MakeProxy, kept: Keep
-) -> None:
+@pytest.mark.slow
+def test_workers_leave_though_a_transaction_does_not_end(make_proxy: MakeProxy, kept: Keep) -> None:
     proxy = make_proxy(shards=("s0",), proxy={"workers": 2, "drain_seconds": 1})
     workers = proxy.worker_pids()
     busy = kept(proxy.connect())
