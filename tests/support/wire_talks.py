@@ -184,6 +184,15 @@ EXTENDED: Final = {
     "unnamed with parameters": [
         x(parse("", "SELECT $1::text")), x(run("", b"a")), x(run("", b"b")), x(run("", b"c" * 9999)),
     ],
+    "unnamed closed in a batch": [x(ALL, run(), close(b"S", ""), run()), x(run())],
+    "unnamed kept by a skipped close": [x(ALL), x(bind("", "none"), close(b"S", "")), x(run())],
+    "unnamed kept by a skipped parse": [
+        x(ALL), x(bind("", "none"), parse("", "SELECT 2")), x(run()), x(BAD, ALL), x(run()),
+    ],
+    "unnamed of nobody": [x(bind("", "none"), run()), x(run()), x(describe(b"S", ""))],
+    "unnamed that sets something": [
+        x(parse("", "SET work_mem = '5MB'"), run()), x(run()), x(run()), q("RESET work_mem"),
+    ],
     "implicit transaction": [
         x(parse("", "INSERT INTO t VALUES ($1)"), run("", b"7"), run("", b"7"), run("", b"8")),
         q("TABLE t"),
@@ -238,16 +247,11 @@ MALFORMED: Final = {
         x(run("s", b"1")),
     ],
     "execute without rows": [x(ALL, bind("", ""), typed(b"E", b"\0")), q("SELECT 1")],
-    "sync with a body": [Turn(typed(b"S", b"more")), q("SELECT 1")],
     "function call of nothing": [Turn(typed(b"F", b"")), q("SELECT 1")],
     "unknown type": [now(typed(b"y", b"what"))],
     "type 0": [now(typed(b"\0", b"what"))],
     "type 1": [now(typed(b"\1", b"what"))],
     "type 2": [now(typed(b"\2", b"what"))],
-    "length 3": [now(b"Q\0\0\0\3")],
-    "length 0": [now(b"Q\0\0\0\0")],
-    "length -1": [now(b"Q\xff\xff\xff\xff")],
-    "length 0 behind a query": [Turn(query("SELECT 1")), now(b"S\0\0\0\0")],
     "terminate": [q("SELECT 1"), now(terminate())],
     "terminate in a transaction": [q("BEGIN"), q("SELECT 1"), now(terminate())],
     "password": [now(typed(b"p", b"secret\0"))],

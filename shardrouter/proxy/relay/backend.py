@@ -16,7 +16,7 @@ from shardrouter.proxy.relay.last_words import is_kept_back, loss
 from shardrouter.proxy.relay.own_answers import OwnAnswer, read_row, unused
 from shardrouter.proxy.relay.pair import BackendRelay
 from shardrouter.proxy.relay.state import Reported
-from shardrouter.proxy.relay.undecided import settle
+from shardrouter.proxy.relay.undecided import lose_unnamed, settle
 from shardrouter.sql.session_inspection import DISCARD_SQL, inspection_sql, read_inspection
 from shardrouter.wire import messages
 from shardrouter.wire.codes import FOR_US, Owed, Seen
@@ -78,8 +78,8 @@ class Backend:
 
     def ask(self, sql: str, then: Callable[[OwnAnswer], None]) -> None:
         """Send a simple query whose answer only ``then`` gets."""
-        self.relay.stream.expect(int(Owed.OWN))
-        self._answers.append(OwnAnswer(then, monotonic()))
+        self.expect_own(then)
+        self.relay.unnamed = None  # as after any simple query
         self.relay.transport.write(messages.query(sql))
 
     def expect_own(self, then: Callable[[OwnAnswer], None]) -> None:
@@ -103,7 +103,7 @@ class Backend:
         if flags & Seen.PARSED:
             self._note_parsed()
         if flags & Seen.UNNAMED_LOST:
-            self._lose_unnamed()
+            lose_unnamed(relay)
         if flags & Seen.DOUBTFUL:
             relay.is_doubtful = True
         if flags & Seen.EVENTS:
@@ -119,11 +119,6 @@ class Backend:
         settle(relay, outcomes)
         if relay.client is not None and relay.client.is_waiting:
             asyncio.get_running_loop().call_soon(relay.client.session.statements_are_known, self)
-
-    def _lose_unnamed(self) -> None:
-        self.relay.unnamed = None
-        if self.relay.client is not None:
-            self.relay.client.statements.unnamed = None
 
     def _event(self, kind: int, body: bytes) -> None:
         if kind == FOR_US + 0x44:  # D

@@ -11,6 +11,7 @@ from shardrouter.errors import ShardRouterError, StatementRefused
 from shardrouter.proxy.relay.definition import Definition
 from shardrouter.proxy.relay.own_settings import PREFIX, OwnSettings
 from shardrouter.proxy.relay.own_statements import answer_own_setting, kept, own_select
+from shardrouter.proxy.relay.pair import UNKNOWN
 from shardrouter.proxy.relay.sequence_state import SequenceState
 from shardrouter.proxy.relay.sql_statements import SqlStatements
 from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, WAIT
@@ -159,7 +160,7 @@ class Judge:
             return
         client.put(messages.query(text))
         client.start()
-        relay.unnamed = None
+        relay.unnamed = UNKNOWN
         client.statements.unnamed = None
         relay.stream.expect(int(Owed.QUERY))
 

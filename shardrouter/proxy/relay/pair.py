@@ -42,6 +42,9 @@ _HELD = int(Verdict.HELD)
 _CLOSED = int(Verdict.CLOSED)
 _IDLE = 73  # I
 
+UNKNOWN = _UNKNOWN = object()
+"""What a backend's unnamed statement is while nobody can tell: never that of the client."""
+
 
 class Standing:
     """What a choice of a pool stands on: while it holds, the choice needs not be made anew."""
@@ -237,7 +240,7 @@ class ClientRelay:
         if not plain:
             self.session.mark()
         self.text = text
-        backend.unnamed = None
+        backend.unnamed = None if backend.stream.begins_batch() else _UNKNOWN
         self.statements.unnamed = None
         self.start()
         backend.stream.expect(_QUERY)

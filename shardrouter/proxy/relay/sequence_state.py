@@ -42,7 +42,7 @@ class SequenceState:
         elif self._drew_since != backend.idle_since and not backend.stream.owed():
             relay.put(messages.query(FORGET_IF_NOTHING_WRITTEN))
             backend.keeper.expect_own(unused)
-            backend.unnamed = relay.statements.unnamed = None
+            backend.unnamed = None
             session.pin(PIN)
 
     def note(self, effects: Effects) -> None:

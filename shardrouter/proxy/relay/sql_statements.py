@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from shardrouter.errors import StatementRefused
 from shardrouter.proxy.relay.definition import Definition
+from shardrouter.proxy.relay.pair import UNKNOWN
 from shardrouter.proxy.relay.undecided import Asked
 from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, HELD, WAIT
 from shardrouter.sql import Effect, Effects
@@ -192,7 +193,7 @@ class SqlStatements:
         relay.put(messages.query(text))
         relay.start()
         relay.text = text
-        relay.backend.unnamed = None
+        relay.backend.unnamed = UNKNOWN
         relay.statements.unnamed = None
         relay.backend.stream.expect(int(Owed.QUERY))
 

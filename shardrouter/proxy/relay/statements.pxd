@@ -6,6 +6,7 @@ from shardrouter.proxy.relay.pair cimport BackendRelay, ClientRelay
 
 cdef int _DROPPED, _FORWARD, _REPLACED, _WAIT, _IDLE, _FAILED
 cdef int _PREPARED, _NAMED, _REFUSED, _CLOSED_NAME, _UNNAMED, _BROUGHT
+cdef object _UNKNOWN
 cdef int _PARSE, _BIND, _DESCRIBE, _CLOSE, _PARSE_HIDDEN, _CLOSE_HIDDEN, _CLOSE_FAKE
 cdef int _PARSE_UNNAMED
 cdef bytes _PARSE_COMPLETE, _CLOSE_COMPLETE, _CLOSE_UNNAMED, _OUR_PREFIX, _TRIED, _CLOSE_TRIED
@@ -26,8 +27,8 @@ cdef class Statements:
     cdef BackendRelay _backend(self)
     @cython.locals(backend=BackendRelay)
     cdef int _plain(self, int code) except -1
+    cdef bint _is_undecided(self, BackendRelay backend) except -1
     cdef int _wait(self, BackendRelay backend) except -1
-    cdef int _none(self) except -1
     @cython.locals(relay=ClientRelay, stream=ClientStream, data=bytes, name_end=Py_ssize_t, body=bytes,
                    backend=BackendRelay)
     cdef int _parse(self) except -1
@@ -57,4 +58,5 @@ cdef class Statements:
     @cython.locals(relay=ClientRelay, stream=ClientStream, data=bytes, backend=BackendRelay,
                    target=int, name=bytes)
     cdef int _close(self) except -1
+    cdef int _close_unnamed(self, BackendRelay backend) except -1
     cdef int _close_name(self, BackendRelay backend, bytes name) except -1

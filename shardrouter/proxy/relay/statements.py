@@ -15,7 +15,7 @@ until that is known.
 from typing import Any
 
 from shardrouter.proxy.relay.definition import parse_message
-from shardrouter.proxy.relay.pair import BackendRelay, ClientRelay
+from shardrouter.proxy.relay.pair import UNKNOWN, BackendRelay, ClientRelay
 from shardrouter.proxy.relay.undecided import Asked
 from shardrouter.proxy.relay.verdicts import Verdict
 from shardrouter.wire.codes import Owed
@@ -24,12 +24,7 @@ _DROPPED = int(Verdict.DROPPED)
 _FORWARD = int(Verdict.FORWARD)
 _REPLACED = int(Verdict.REPLACED)
 _WAIT = int(Verdict.WAIT)
-_PREPARED = int(Asked.PREPARED)
-_NAMED = int(Asked.NAMED)
-_REFUSED = int(Asked.REFUSED)
-_CLOSED_NAME = int(Asked.CLOSED)
-_UNNAMED = int(Asked.UNNAMED)
-_BROUGHT = int(Asked.BROUGHT)
+_PREPARED, _NAMED, _REFUSED, _CLOSED_NAME, _UNNAMED, _BROUGHT = map(int, Asked)
 _PARSE = int(Owed.PARSE)
 _BIND = int(Owed.BIND)
 _DESCRIBE = int(Owed.DESCRIBE)
@@ -38,6 +33,7 @@ _PARSE_HIDDEN = int(Owed.PARSE_HIDDEN)
 _CLOSE_HIDDEN = int(Owed.CLOSE_HIDDEN)
 _CLOSE_FAKE = int(Owed.CLOSE_FAKE)
 _PARSE_UNNAMED = int(Owed.PARSE_UNNAMED)
+_UNKNOWN = UNKNOWN
 _IDLE = 73  # I
 _FAILED = 69  # E
 
@@ -79,13 +75,9 @@ class Statements:
 
     def _transparent(self, kind: int) -> int:
         """The client has its backend for itself: names are its own."""
-        code = _BIND
+        code = _BIND if kind == 66 else (_DESCRIBE if kind == 68 else _CLOSE)
         if kind == 80:
             code = _PARSE_UNNAMED
-        elif kind == 68:
-            code = _DESCRIBE
-        elif kind == 67:
-            code = _CLOSE
         if self._backend() is None:
             return self.session.not_acquired()
         stream = self.relay.stream
@@ -102,12 +94,11 @@ class Statements:
             return self._plain(_PARSE_UNNAMED)
         definition = self.session.define(stream.data[name_end + 1 : stream.end])
         judged = self.session.judge.own_parse(definition)
-        if judged is not definition and not relay.backend.stream.is_skipping:
-            body = stream.data[stream.start + 5 : name_end + 1] + judged.body
-            relay.put(b"P" + (len(body) + 4).to_bytes(4, "big") + body)
-            self._plain(_PARSE_UNNAMED)
-            return _DROPPED
-        return self._plain(_PARSE_UNNAMED)
+        if judged is definition or relay.backend.stream.is_skipping:
+            return self._plain(_PARSE_UNNAMED)
+        relay.put(parse_message(stream.data[stream.start + 5 : name_end], judged.body))
+        self._plain(_PARSE_UNNAMED)
+        return _DROPPED
 
     def _backend(self) -> Any:
         relay = self.relay
@@ -130,7 +121,9 @@ class Statements:
         data = stream.data
         name_end = data.find(b"\0", stream.start + 5, stream.end)
         if name_end < 0:  # the server says what is wrong with it
-            return self._plain(_BIND) if self._backend() is not None else self._none()
+            return (
+                self._plain(_BIND) if self._backend() is not None else self.session.not_acquired()
+            )
         definition = None
         if not stream.is_partial:
             body = data[name_end + 1 : stream.end]
@@ -142,7 +135,7 @@ class Statements:
         judged = definition if definition.is_plain else self.session.judge_parse(definition)
         backend = self._backend()
         if backend is None:
-            return self._none()
+            return self.session.not_acquired()
         if backend.stream.is_skipping:
             return _FORWARD
         relay.start()
@@ -154,7 +147,7 @@ class Statements:
                 return _FORWARD
             relay.put(judged.unnamed_parse)
             return _DROPPED
-        if backend.parsing and backend.stream.is_undecided():
+        if self._is_undecided(backend):
             return self._wait(backend)
         definition = judged
         return self._parse_named(backend, data[stream.start + 5 : name_end], definition)
@@ -164,16 +157,17 @@ class Statements:
         if stream.begins_batch():
             stream.expect(_PARSE_UNNAMED)
         else:
-            backend.parsing.append((_UNNAMED, self.unnamed, None))
+            backend.parsing.append((_UNNAMED, (self.unnamed, backend.unnamed), None))
             stream.expect(_PARSE)
+
+    def _is_undecided(self, backend: BackendRelay) -> bool:
+        """True when an answer that is on its way may change what a name means."""
+        return bool(backend.parsing) and backend.stream.is_undecided()
 
     def _wait(self, backend: BackendRelay) -> int:
         """The message is taken again when what was prepared is known, or all is answered."""
         backend.is_held = True
         return _WAIT
-
-    def _none(self) -> int:
-        return self.session.not_acquired()
 
     def _parse_named(self, backend: BackendRelay, name: bytes, definition: Any) -> int:
         relay = self.relay
@@ -181,7 +175,8 @@ class Statements:
         if known is not None:
             # The server refuses it in its own words: under that name it has a statement already.
             self._prepare(backend, known)
-            relay.put(known.named_parse)
+            body = known.body if definition.body is None else definition.body
+            relay.put(parse_message(known.name, body))
             backend.parsing.append((_REFUSED, None, None))
             backend.stream.expect(_PARSE)
             return _DROPPED
@@ -257,7 +252,9 @@ class Statements:
         if portal_end >= 0:
             name_end = data.find(b"\0", portal_end + 1, stream.end)
         if name_end < 0:
-            return self._plain(_BIND) if self._backend() is not None else self._none()
+            return (
+                self._plain(_BIND) if self._backend() is not None else self.session.not_acquired()
+            )
         if name_end == portal_end + 1:
             return self._bind_unnamed()
         return self._bind_named(portal_end, name_end)
@@ -270,10 +267,10 @@ class Statements:
             self.session.judge_use(definition)
         backend = self._backend()
         if backend is None:
-            return self._none()
+            return self.session.not_acquired()
         if backend.stream.is_skipping:
             return _FORWARD
-        if backend.parsing and backend.stream.is_undecided():
+        if self._is_undecided(backend):
             return self._wait(backend)
         relay.start()
         if definition is not None:
@@ -303,8 +300,10 @@ class Statements:
             self.session.judge_use(definition)
         backend = self._backend()
         if backend is None:
-            return self._none()
+            return self.session.not_acquired()
         if not backend.stream.is_skipping:
+            if backend.unnamed is not definition and self._is_undecided(backend):
+                return self._wait(backend)
             self.relay.start()
             if definition is not None:
                 self.relay.text = definition.body or b""
@@ -319,8 +318,8 @@ class Statements:
         """Put the client's unnamed statement, or its absence, on the backend."""
         if definition is None or definition.body is None:
             self.relay.put(_CLOSE_UNNAMED)
+            backend.unnamed = None if backend.stream.begins_batch() else _UNKNOWN
             backend.stream.expect(_CLOSE_HIDDEN)
-            backend.unnamed = None
             return
         self.relay.put(definition.unnamed_parse)
         backend.parsing.append((_BROUGHT, None, None))
@@ -333,10 +332,10 @@ class Statements:
         data = stream.data
         backend = self._backend()
         if backend is None:
-            return self._none()
+            return self.session.not_acquired()
         if backend.stream.is_skipping:
             return _FORWARD
-        if backend.parsing and backend.stream.is_undecided():
+        if self._is_undecided(backend):
             return self._wait(backend)
         relay.start()
         is_statement = stream.end - stream.start > 5 and data[stream.start + 5] == 83  # S
@@ -367,26 +366,29 @@ class Statements:
             return _FORWARD
         target = data[stream.start + 5] if stream.end - stream.start > 6 else 0
         name = data[stream.start + 6 : stream.end - 1]
-        if target == 83 and name and not relay.is_transparent:  # S
-            return self._close_name(backend, name)
-        if target == 83:
-            if backend is None or backend.stream.begins_batch():
-                self.unnamed = None
-        elif target != 80 and self._backend() is None:  # P
-            return self._none()
-        backend = relay.backend
-        if backend is None:
+        if target == 83:  # S
+            return self._close_name(backend, name) if name else self._close_unnamed(backend)
+        if target == 80 and backend is None:  # P
             relay.transport.write(_CLOSE_COMPLETE)
             return _DROPPED
-        relay.start()
-        if target == 83:
+        return self._plain(_CLOSE) if self._backend() is not None else self.session.not_acquired()
+
+    def _close_unnamed(self, backend: BackendRelay | None) -> int:
+        before = self.unnamed
+        self.unnamed = None
+        if backend is None:
+            self.relay.transport.write(_CLOSE_COMPLETE)
+            return _DROPPED
+        if backend.stream.begins_batch():
             backend.unnamed = None
-        backend.stream.expect(_CLOSE)
-        return _FORWARD
+            return self._plain(_CLOSE)
+        backend.parsing.append((_UNNAMED, (before, backend.unnamed), None))
+        backend.stream.expect(_CLOSE_FAKE)
+        return _DROPPED
 
     def _close_name(self, backend: BackendRelay | None, name: bytes) -> int:
         """Answer a Close here: the statement stays on the backend, for others and for later."""
-        if backend is not None and backend.parsing and backend.stream.is_undecided():
+        if backend is not None and self._is_undecided(backend):
             return self._wait(backend)
         known = self.names.pop(name, None)
         if backend is None or backend.stream.owed() == 0:

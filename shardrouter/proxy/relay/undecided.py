@@ -9,6 +9,7 @@ from collections import deque
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from shardrouter.proxy.relay.pair import UNKNOWN
 from shardrouter.wire.codes import Outcome
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Asked(IntEnum):
     """A name was taken from the client; the definition is what it was."""
 
     UNNAMED = 5
-    """The client's unnamed statement; the definition is what it was before."""
+    """The client's unnamed statement; the definition is what it was before, and the backend's."""
 
     BROUGHT = 6
     """The unnamed statement of the backend, which the client had before."""
@@ -55,7 +56,7 @@ def _undo(relay: "BackendRelay", entry: Entry, outcome: int) -> None:
     if asked in (Asked.PREPARED, Asked.NAMED) and definition is not None:
         relay.prepared.pop(definition, None)
     elif asked == Asked.BROUGHT:
-        relay.unnamed = None
+        relay.unnamed = UNKNOWN
     if statements is None:
         return
     if asked == Asked.NAMED:
@@ -64,4 +65,12 @@ def _undo(relay: "BackendRelay", entry: Entry, outcome: int) -> None:
         statements.names[name] = definition
     elif asked == Asked.UNNAMED:
         # A Parse that fails takes the statement before it along; one that is skipped does not.
-        relay.unnamed = statements.unnamed = definition if outcome == Outcome.SKIPPED else None
+        is_kept = outcome == Outcome.SKIPPED
+        statements.unnamed, relay.unnamed = definition if is_kept else (None, UNKNOWN)
+
+
+def lose_unnamed(relay: "BackendRelay") -> None:
+    """The Parse of the unnamed statement failed; if it was malformed, the server kept the old."""
+    relay.unnamed = UNKNOWN
+    if relay.client is not None:
+        relay.client.statements.unnamed = None
