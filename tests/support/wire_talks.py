@@ -189,6 +189,10 @@ EXTENDED: Final = {
     "unnamed kept by a skipped parse": [
         x(ALL), x(bind("", "none"), parse("", "SELECT 2")), x(run()), x(BAD, ALL), x(run()),
     ],
+    "unnamed of the next batch": [
+        x(BAD), x(ALL, run()), x(run()), x(ALL, run(), BAD), x(ALL), x(run()),
+        x(bind("", "none"), ALL), x(ALL, run()), x(run()),
+    ],
     "unnamed of nobody": [x(bind("", "none"), run()), x(run()), x(describe(b"S", ""))],
     "unnamed that sets something": [
         x(parse("", "SET work_mem = '5MB'"), run()), x(run()), x(run()), q("RESET work_mem"),

@@ -18,6 +18,8 @@ cdef class Statements:
     cdef public Py_ssize_t most_on_a_backend
     cdef public dict names
     cdef public object unnamed
+    cdef public long long changes
+    cdef public long long lone_change
     cdef public long long hits
     cdef public long long misses
 
@@ -38,6 +40,7 @@ cdef class Statements:
     cdef int _parse_again(self, BackendRelay backend, bytes name, object definition) except -1
     @cython.locals(stream=BackendStream)
     cdef _expect_unnamed(self, BackendRelay backend)
+    cdef _note_change(self, BackendRelay backend)
     @cython.locals(prepared=dict)
     cdef _prepare(self, BackendRelay backend, object definition)
     @cython.locals(prepared=dict, stream=BackendStream)

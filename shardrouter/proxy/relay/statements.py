@@ -58,6 +58,8 @@ class Statements:
         self.most_on_a_backend = most_on_a_backend
         self.names: dict[bytes, Any] = {}
         self.unnamed: Any = None
+        self.changes = 0  # of the unnamed statement
+        self.lone_change = 0  # the last that was sent while nothing else was under way
         self.hits = 0
         self.misses = 0
 
@@ -69,15 +71,13 @@ class Statements:
             return self._bind()
         if kind == 80:  # P
             return self._parse()
-        if kind == 68:  # D
-            return self._describe()
-        return self._close()
+        return self._describe() if kind == 68 else self._close()  # D, C
 
     def _transparent(self, kind: int) -> int:
         """The client has its backend for itself: names are its own."""
-        code = _BIND if kind == 66 else (_DESCRIBE if kind == 68 else _CLOSE)
-        if kind == 80:
-            code = _PARSE_UNNAMED
+        code = _PARSE_UNNAMED if kind == 80 else _BIND
+        if kind == 68 or kind == 67:
+            code = _DESCRIBE if kind == 68 else _CLOSE
         if self._backend() is None:
             return self.session.not_acquired()
         stream = self.relay.stream
@@ -154,11 +154,18 @@ class Statements:
 
     def _expect_unnamed(self, backend: BackendRelay) -> None:
         stream = backend.stream
-        if stream.begins_batch():
+        if stream.owing == 0:
+            self.changes += 1
+            self.lone_change = self.changes
             stream.expect(_PARSE_UNNAMED)
         else:
-            backend.parsing.append((_UNNAMED, (self.unnamed, backend.unnamed), None))
+            self._note_change(backend)
             stream.expect(_PARSE)
+
+    def _note_change(self, backend: BackendRelay) -> None:
+        self.changes += 1
+        before = (self.changes, self.unnamed, backend.unnamed)
+        backend.parsing.append((_UNNAMED, before, None))
 
     def _is_undecided(self, backend: BackendRelay) -> bool:
         """True when an answer that is on its way may change what a name means."""
@@ -248,9 +255,7 @@ class Statements:
         stream = relay.stream
         data = stream.data
         portal_end = data.find(b"\0", stream.start + 5, stream.end)
-        name_end = -1
-        if portal_end >= 0:
-            name_end = data.find(b"\0", portal_end + 1, stream.end)
+        name_end = data.find(b"\0", portal_end + 1, stream.end) if portal_end >= 0 else -1
         if name_end < 0:
             return (
                 self._plain(_BIND) if self._backend() is not None else self.session.not_acquired()
@@ -374,16 +379,12 @@ class Statements:
         return self._plain(_CLOSE) if self._backend() is not None else self.session.not_acquired()
 
     def _close_unnamed(self, backend: BackendRelay | None) -> int:
-        before = self.unnamed
-        self.unnamed = None
-        if backend is None:
+        if backend is None or backend.stream.owing == 0:
             self.relay.transport.write(_CLOSE_COMPLETE)
-            return _DROPPED
-        if backend.stream.begins_batch():
-            backend.unnamed = None
-            return self._plain(_CLOSE)
-        backend.parsing.append((_UNNAMED, (before, backend.unnamed), None))
-        backend.stream.expect(_CLOSE_FAKE)
+        else:
+            self._note_change(backend)
+            backend.stream.expect(_CLOSE_FAKE)
+        self.unnamed = None
         return _DROPPED
 
     def _close_name(self, backend: BackendRelay | None, name: bytes) -> int:

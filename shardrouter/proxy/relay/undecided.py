@@ -32,7 +32,8 @@ class Asked(IntEnum):
     """A name was taken from the client; the definition is what it was."""
 
     UNNAMED = 5
-    """The client's unnamed statement; the definition is what it was before, and the backend's."""
+    """The client's unnamed statement; in the place of the definition: the number of the change,
+    what it was before, and what the backend's was."""
 
     BROUGHT = 6
     """The unnamed statement of the backend, which the client had before."""
@@ -64,13 +65,18 @@ def _undo(relay: "BackendRelay", entry: Entry, outcome: int) -> None:
     elif asked == Asked.CLOSED and definition is not None:
         statements.names[name] = definition
     elif asked == Asked.UNNAMED:
-        # A Parse that fails takes the statement before it along; one that is skipped does not.
-        is_kept = outcome == Outcome.SKIPPED
-        statements.unnamed, relay.unnamed = definition if is_kept else (None, UNKNOWN)
+        number, *before = definition
+        if statements.changes == number:  # else what was sent later decides
+            statements.changes -= 1
+            # A Parse that fails takes the statement before it along; a skipped one does not.
+            is_kept = outcome == Outcome.SKIPPED
+            statements.unnamed, relay.unnamed = before if is_kept else (None, UNKNOWN)
 
 
 def lose_unnamed(relay: "BackendRelay") -> None:
     """The Parse of the unnamed statement failed; if it was malformed, the server kept the old."""
-    relay.unnamed = UNKNOWN
-    if relay.client is not None:
-        relay.client.statements.unnamed = None
+    statements = None if relay.client is None else relay.client.statements
+    if statements is None or statements.changes == statements.lone_change:
+        relay.unnamed = UNKNOWN
+        if statements is not None:
+            statements.unnamed = None
