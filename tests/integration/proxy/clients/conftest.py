@@ -39,4 +39,5 @@ def schema(proxy: ProxyProcess) -> Iterator[str]:
     with proxy.cluster.connect("s0-p") as connection:
         connection.execute(f"CREATE SCHEMA {name}")
         yield name
+        connection.execute("SET lock_timeout = '10s'")  # a test that failed may have left locks
         connection.execute(f"DROP SCHEMA {name} CASCADE")
