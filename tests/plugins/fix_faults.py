@@ -25,9 +25,7 @@ def fragile_fleet() -> Iterator[LocalFleet]:
 
 
 @pytest.fixture(scope="session")
-def _fragile_cluster(
-    fragile_fleet: LocalFleet, tmp_path_factory: pytest.TempPathFactory
-) -> Cluster:
+def fragile_cluster(fragile_fleet: LocalFleet, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     folder = tmp_path_factory.mktemp("fragile")
     made = Cluster(fragile_fleet, next(_NUMBERS), folder / "shardrouter.toml")
     made.make()
@@ -35,12 +33,12 @@ def _fragile_cluster(
 
 
 @pytest.fixture
-def fragile(_fragile_cluster: Cluster) -> Iterator[Cluster]:
+def fragile(fragile_cluster: Cluster) -> Iterator[Cluster]:
     """One shard with a replica whose servers a test may kill, freeze and stop, not promote."""
-    yield _fragile_cluster
-    for server in _fragile_cluster.fleet.servers:
+    yield fragile_cluster
+    for server in fragile_cluster.fleet.servers:
         server.thaw()
-    _fragile_cluster.fleet.start()
+    fragile_cluster.fleet.start()
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ class ChaosRelay:
         self.closes_after_lie = False
         self._is_frozen = False
         self._links: set[_Link] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -94,12 +95,17 @@ class ChaosRelay:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # transports that were aborted say goodbye to their protocols
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+        await asyncio.sleep(0.01)  # transports that were aborted close their sockets
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         try:
             await self._while_frozen()
             server = await asyncio.open_connection("127.0.0.1", self.target)
+            self._writers.append(server[1])
         except (OSError, asyncio.CancelledError):
             writer.transport.abort()
             return

@@ -1,5 +1,6 @@
 """A node that speaks garbage: only the client that asked it fails, and is told so."""
 
+import asyncio
 import struct
 
 import psycopg
@@ -110,6 +111,7 @@ async def lied_to(relay: ChaosRelay, proxy: ProxyProcess, lie: bytes, closes: bo
                 break
             client.send(messages.query("SELECT 'behind it'"))
         client.abort()
+        await asyncio.sleep(0)
         relay.lies = {}
         load.wait_for_more(5)
     assert load.failures() == []

@@ -1,14 +1,14 @@
 """The network between proxy and node, and between client and proxy, cuts, freezes and slices."""
 
 import time
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.plugins.fix_faults import Keep, MakeRelay
-from tests.plugins.fix_proxy import MakeProxy
-from tests.support.chaos_relay import DOWN, UP, ChaosRelay
+from tests.support.chaos_relay import BYTES, DOWN, UP, ChaosRelay
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually
 from tests.support.load import Connection, Load, echo
@@ -27,15 +27,34 @@ SLOW = pytest.mark.slow
 TOLD = {"08006", "57P03", "53300", "08001", "57014"}
 
 
-@pytest.fixture
-def relay(fragile: Cluster, relay_to: MakeRelay) -> ChaosRelay:
-    """Between proxy and primary."""
-    return relay_to(fragile.fleet.node("s0-p").port)
+@pytest.fixture(scope="module")
+def pair(
+    fragile_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[ProxyProcess, ChaosRelay]]:
+    """One proxy for all of these, and a relay between it and the primary."""
+    relay = ChaosRelay(fragile_cluster.fleet.node("s0-p").port)
+    rerouted = Rerouted(fragile_cluster, {"s0-p": relay.port})
+    proxy = ProxyProcess(
+        rerouted, tmp_path_factory.mktemp("network"), shards=("s0",), proxy_pool=LIMITS
+    )
+    try:
+        yield proxy.start(), relay
+    finally:
+        proxy.destroy()
+        relay.close()
 
 
 @pytest.fixture
-def proxy(make_proxy: MakeProxy, fragile: Cluster, relay: ChaosRelay) -> ProxyProcess:
-    return make_proxy(on=Rerouted(fragile, {"s0-p": relay.port}), shards=("s0",), proxy_pool=LIMITS)
+def proxy(pair: tuple[ProxyProcess, ChaosRelay]) -> ProxyProcess:
+    return pair[0]
+
+
+@pytest.fixture
+def relay(pair: tuple[ProxyProcess, ChaosRelay]) -> Iterator[ChaosRelay]:
+    yield pair[1]
+    pair[1].swallowed.clear()
+    pair[1].thaw()
+    pair[1].piece_bytes = BYTES
 
 
 def heals(load: Load) -> None:

@@ -115,7 +115,7 @@ def secured(make_proxy: MakeProxy, tmp_path: Path) -> tuple[ProxyProcess, trustm
         "key_file": str(tmp_path / "proxy.key"),
         "tls": "require",
     }
-    return make_proxy(shards=("s0",), proxy={"workers": 2}, proxy_auth=auth), authority
+    return make_proxy(shards=("s0",), proxy_auth=auth), authority
 
 
 @pytest.mark.parametrize(
