@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SUITE  ?= library
-TYPED  := $(wildcard shardrouter/*/*.pxd)
+TYPED  := $(wildcard shardrouter/*/*.pxd shardrouter/*/*/*.pxd)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check format bench clean
@@ -25,7 +25,7 @@ $(VENV)/.dev: $(VENV)/.base
 demo: $(VENV)/.base ## Start a sharded, replicated fleet, load real flights, check every answer
 	@$(BIN)/python -m demo
 
-test: $(VENV)/.dev ## Run the tests against real Postgres (under 6 minutes on 2 cores)
+test: $(VENV)/.dev ## Run the tests against real Postgres (under 10 minutes on 2 cores)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 test-slow: $(VENV)/.dev ## Run the long tests as well
