@@ -31,6 +31,11 @@ _OPTIONS: Final = {
 }
 
 
+_PROBES: Final = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
+"""Unless the connection string says otherwise. The system's two hours are too long for a client
+whose node has vanished. No tcp_user_timeout: a node that reads no COPY data is still alive."""
+
+
 def tls_attempts(address: BackendAddress) -> tuple[bool, ...]:
     """Return with which kinds of connection to try, in order; True: with TLS."""
     if address.is_unix:
@@ -120,7 +125,8 @@ def _tune(connection: socket.socket, address: BackendAddress) -> None:
     if address.keepalives.get("keepalives", 1):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, option in _OPTIONS.items():
-        if value := address.keepalives.get(name, 0):  # 0 stands for the system's default
+        value = address.keepalives.get(name, _PROBES.get(name, 0))
+        if value:  # 0 stands for the system's default
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 

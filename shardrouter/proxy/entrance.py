@@ -16,6 +16,11 @@ from shardrouter.proxy.login import ClientTls
 from shardrouter.wire import ALPN, MOST_STARTUP_BYTES, messages
 
 TLS_CLOSE_SECONDS: Final = 5.0  # how long a client may take to answer the end of TLS
+_PROBES: Final = (
+    (socket.TCP_KEEPIDLE, 60),
+    (socket.TCP_KEEPINTVL, 10),
+    (socket.TCP_KEEPCNT, 3),
+)
 _HANDSHAKE: Final = b"\x16"
 _REQUEST_BYTES: Final = 8
 
@@ -29,7 +34,7 @@ async def enter(connection: socket.socket, peer: Peer, tls: ClientTls | None) ->
     if peer.is_unix:
         tls = None
     else:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        _probe_now_and_then(connection)
     refused: set[bytes] = set()
     while True:
         if await _first_byte(connection) == _HANDSHAKE:
@@ -81,6 +86,13 @@ async def _secured(
         ),
     )
     return channel
+
+
+def _probe_now_and_then(connection: socket.socket) -> None:
+    """Find out within two minutes about a client that vanished; it may hold a backend."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _PROBES:
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _names_of(certificate: dict[str, object]) -> tuple[str, ...]:
