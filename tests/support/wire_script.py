@@ -22,7 +22,8 @@ _CHUNK: Final = 1 << 18
 _CLOSING: Final = (
     messages.typed(b"f", b"done\0")
     + messages.sync()
-    + messages.query(b"ROLLBACK; SELECT '" + END + b"'")
+    + messages.query("ROLLBACK")
+    + messages.query(b"SELECT '" + END + b"'")
 )
 """Ends whatever a script left open: a COPY, an extended query, a transaction."""
 
