@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
-from shardrouter.control.tasks import spawn
+from shardrouter.control.tasks import spawn, supervised
 from shardrouter.errors import ShardRouterError
 from shardrouter.proxy.claim import Claim
 from shardrouter.proxy.crew import Crew
@@ -22,6 +22,7 @@ from shardrouter.proxy.quota_broker import QuotaBroker
 from shardrouter.proxy.reload import Reloader
 from shardrouter.proxy.run_directory import control_path
 from shardrouter.proxy.takeover import TakeoverDoor, gifts_of
+from shardrouter.proxy.watchdog import Watchdog
 from shardrouter.proxy.worker_process import WorkerLife
 
 logger = logging.getLogger(__name__)
@@ -64,10 +65,14 @@ class Parent:
         """Serve until told to end, and return the exit code. Raises what kept it from serving."""
         self._handle_signals()
         balancing = spawn(self._broker.run(), name="quota")
+        watching = spawn(
+            supervised(Watchdog(self._crew.serving).run, name="watchdog"), name="watchdog"
+        )
         try:
             await self._start()
             await self._ending.wait()
         finally:
+            watching.cancel()
             await self._leave()
             balancing.cancel()
         if self._failure is not None:

@@ -164,3 +164,40 @@ def test_a_worker_frozen_beyond_its_lease_routes_nothing_stale(
         time.sleep(0.05)
     assert port_before not in seen
     assert seen
+
+
+def test_a_frozen_parent_is_missed_only_by_pools_that_grow(
+    make_proxy: MakeProxy, kept: Keep
+) -> None:
+    proxy = make_proxy(shards=("s0",), proxy_pool={"size": 4, "checkout_timeout_seconds": 1})
+    with Load(proxy.connect, 1).running() as load:
+        load.wait_for_more()
+        proxy.signal(signal.SIGSTOP)
+        try:
+            load.wait_for_more(100)
+            held = [kept(proxy.connect()) for _ in range(2)]
+            with pytest.raises(psycopg.OperationalError) as refused:
+                for connection in held:  # there is one backend open, and the bound is the parent's
+                    connection.execute("BEGIN")
+                    connection.execute("SELECT 1")
+            assert refused.value.sqlstate == "53300"
+            for connection in held:
+                connection.close()
+        finally:
+            proxy.signal(signal.SIGCONT)
+        load.wait_for_more()
+    for _ in range(3):
+        with proxy.connect() as connection:
+            connection.execute("SELECT 1")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_worker_that_hangs_is_replaced(make_proxy: MakeProxy) -> None:
+    proxy = make_proxy(shards=("s0",))
+    [worker] = proxy.worker_pids()
+    os.kill(worker, signal.SIGSTOP)
+    proxy.wait_for_log("worker_hangs", 60)
+    eventually(lambda: proxy.worker_pids() not in ([worker], []))
+    with proxy.connect() as connection:
+        connection.execute("SELECT 1")
