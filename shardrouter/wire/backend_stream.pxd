@@ -35,7 +35,6 @@ cdef class BackendStream:
     cpdef note_copy(self, int code)
     @cython.locals(at=Py_ssize_t, code=int, is_pending=bint)
     cpdef bint is_undecided(self)
-    cpdef bint begins_batch(self)
     @cython.locals(last=int)
     cpdef bint will_be_quiet(self)
     cpdef bint is_mid_message(self)

@@ -118,10 +118,6 @@ class BackendStream:
             at += 1
         return False
 
-    def begins_batch(self) -> bool:
-        """True when nothing sent since the last Sync can make the server skip what comes next."""
-        return self.owing == 0 or self.plan[len(self.plan) - 1] == _SYNC
-
     def will_be_quiet(self) -> bool:
         """True when all that was sent ends with a ReadyForQuery."""
         last = self.plan[len(self.plan) - 1]

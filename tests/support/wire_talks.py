@@ -308,6 +308,10 @@ COPIES: Final = {
     "a bind inside an extended one": [
         f("G", parse("", COPY_IN), run()), now(run("none")), x(), q("SELECT 2"), x(ALL, run()),
     ],
+    "a query inside that is lost": [
+        Turn(parse("", COPY_IN) + run() + SYNC + query("SELECT 1") + SYNC),
+        x(bind("", "")),
+    ],
     "outside": [now(data("x"), COPY_DONE, COPY_FAIL), q("SELECT 1"), now(data("x")), x(ALL, run())],
     "outside in a batch": [x(ALL, data("x"), COPY_DONE, run(), COPY_FAIL)],
     "done twice": [Turn(query(COPY_IN), "G"), Turn(COPY_DONE + COPY_DONE + COPY_FAIL), q("SELECT 1")],

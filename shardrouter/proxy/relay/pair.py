@@ -240,7 +240,7 @@ class ClientRelay:
         if not plain:
             self.session.mark()
         self.text = text
-        backend.unnamed = None if backend.stream.begins_batch() else _UNKNOWN
+        backend.unnamed = None if backend.stream.owing == 0 else _UNKNOWN
         self.statements.unnamed = None
         self.start()
         backend.stream.expect(_QUERY)

@@ -323,7 +323,7 @@ class Statements:
         """Put the client's unnamed statement, or its absence, on the backend."""
         if definition is None or definition.body is None:
             self.relay.put(_CLOSE_UNNAMED)
-            backend.unnamed = None if backend.stream.begins_batch() else _UNKNOWN
+            backend.unnamed = None if backend.stream.owing == 0 else _UNKNOWN
             backend.stream.expect(_CLOSE_HIDDEN)
             return
         self.relay.put(definition.unnamed_parse)

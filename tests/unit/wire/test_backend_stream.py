@@ -348,15 +348,8 @@ def test_undecided(streams: StreamTwin, plan: list[Owed], is_undecided: bool):
 
 
 @pytest.mark.parametrize(
-    ("plan", "begins", "ends"),
-    [([Q], False, True), ([S], True, True), ([B, E], False, False), ([B, S], True, True),
-     ([Q, P], False, False), ([OWN], False, True)],
-)  # fmt: skip
-def test_batches(streams: StreamTwin, plan: list[Owed], begins: bool, ends: bool):
-    stream = begin(streams, plan).stream
-    assert stream.begins_batch() == begins
-    assert stream.will_be_quiet() == ends
-
-
-def test_nothing_owed_begins_a_batch(streams: StreamTwin):
-    assert streams.backend_stream().begins_batch()
+    ("plan", "ends"),
+    [([Q], True), ([S], True), ([F], True), ([OWN], True), ([B, E], False), ([Q, P], False)],
+)
+def test_what_ends_with_a_ready(streams: StreamTwin, plan: list[Owed], ends: bool):
+    assert begin(streams, plan).stream.will_be_quiet() == ends
