@@ -71,7 +71,10 @@ _PINS: Final = {
         "'pg_catalog.pg_namespace'::pg_catalog.regclass "
         "AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()"
     ),
-    "PREPARE": "pg_catalog.pg_prepared_statements WHERE from_sql",
+    "PREPARE": (  # but those the proxy prepared for whoever comes: they are nobody's
+        "pg_catalog.pg_prepared_statements WHERE from_sql "
+        "AND name OPERATOR(pg_catalog.!~) '^_sr[0-9]+$'"
+    ),
 }
 
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -120,6 +120,7 @@ def run(connection: Connection, statements: str) -> None:
         ),
         ("PREPARE p AS SELECT 1", Residue(pins=("PREPARE",))),
         ("PREPARE p AS SELECT 1 ;; DEALLOCATE p", Residue()),
+        ("PREPARE _sr12 AS SELECT 1", Residue()),
         (
             "SET search_path = pg_temp ;; CREATE TABLE x ()",
             Residue((("search_path", "pg_temp"),), pins=("temporary table",)),

@@ -1,8 +1,8 @@
 """What the tests of clients share: both kinds of pools, a schema of a test's own, programs."""
 
 import itertools
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import pytest
 
@@ -30,6 +30,28 @@ def either(pooling: str, request: pytest.FixtureRequest) -> ProxyProcess:
     name = "proxy" if pooling == "transaction" else "session_proxy"
     found: ProxyProcess = request.getfixturevalue(name)
     return found
+
+
+@pytest.fixture(scope="module")
+def special_proxy(
+    proxy: ProxyProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., ProxyProcess]]:
+    """A factory of proxies with other settings on the same database: one each for a module."""
+    made: dict[str, ProxyProcess] = {}
+
+    def make(**sections: dict[str, Any]) -> ProxyProcess:
+        key = repr(sections)
+        if key not in made:
+            folder = tmp_path_factory.mktemp("special-proxy")
+            made[key] = ProxyProcess(proxy.cluster, folder, shards=("s0",), **sections)
+            made[key].start()
+        return made[key]
+
+    try:
+        yield make
+    finally:
+        for each in made.values():
+            each.destroy()
 
 
 @pytest.fixture

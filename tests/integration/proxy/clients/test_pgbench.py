@@ -15,19 +15,9 @@ POOL_SIZE = 3
 
 
 @pytest.fixture(scope="module")
-def narrow(proxy: ProxyProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
-    """A proxy with fewer backends than the tests have clients."""
-    folder = tmp_path_factory.mktemp("narrow-proxy")
-    made = ProxyProcess(proxy.cluster, folder, shards=("s0",), proxy_pool={"size": POOL_SIZE})
-    try:
-        yield made.start()
-    finally:
-        made.destroy()
-
-
-@pytest.fixture(scope="module")
-def bench(narrow: ProxyProcess, programs: Programs) -> Iterator[ProxyProcess]:
-    """The tables of pgbench, made and filled through the proxy: COPY, TRUNCATE, VACUUM."""
+def bench(special_proxy, programs: Programs) -> Iterator[ProxyProcess]:
+    """The tables of pgbench, made and filled through a proxy with fewer backends than clients."""
+    narrow = special_proxy(proxy_pool={"size": POOL_SIZE})
     programs.run("pgbench", "-i", "-s", "1", "-q", narrow.dsn())
     yield narrow
     with narrow.cluster.connect("s0-p") as connection:
