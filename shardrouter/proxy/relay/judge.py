@@ -13,7 +13,7 @@ from shardrouter.proxy.relay.own_settings import PREFIX, OwnSettings
 from shardrouter.proxy.relay.own_statements import answer_own_setting, kept, own_select
 from shardrouter.proxy.relay.pair import UNKNOWN
 from shardrouter.proxy.relay.sequence_state import SequenceState
-from shardrouter.proxy.relay.sql_statements import SqlStatements
+from shardrouter.proxy.relay.sql_statements import SqlStatements, is_ours
 from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, WAIT
 from shardrouter.sql import Effect, Effects
 from shardrouter.sql.effects import Begin, OwnSetting, ResetAll
@@ -95,6 +95,8 @@ class Judge:
             session.pin("state that cannot be reset")
             relay.is_doubtful = True
         self.sequences.note(effects)
+        if flags & Effect.STATEMENTS:
+            self.sql.note(effects)
 
     def call(self) -> None:
         """A function is called by number: only of large objects' it is known what they leave."""
@@ -129,6 +131,12 @@ class Judge:
                 sqlstate="22023",
                 hint="write SET shardrouter.shard = 's0', alone in its statement",
             )
+        if any(is_ours(statement) for statement in effects.statements):
+            return StatementRefused(
+                "names of prepared statements that begin with _sr are the proxy's",
+                sqlstate="26000",
+                hint="take another name",
+            )
         session = self.session
         is_strict = (
             session.plane.settings.proxy_session.pinning == "refuse" or session.mode == "statement"
@@ -149,6 +157,7 @@ class Judge:
         if relay is None or (not relay.stream.owed() and relay.stream.status == _IDLE):
             session.refuse(error)
             self._was_refused = False  # the caller drops the message, nobody will ask
+            self._release()
             return
         self.substitute(raising(error))
 
@@ -188,7 +197,16 @@ class Judge:
         relay = self.session.relay.backend
         status = _IDLE if relay is None else relay.stream.status
         self.session.relay.transport.write(b"".join([*parts, messages.ready(bytes([status]))]))
+        self._release()
         return DROPPED
+
+    def _release(self) -> None:
+        """Nothing was asked of the backend, so no answer of its will set it free."""
+        client = self.session.relay
+        client.flush()
+        backend = client.backend
+        if backend is not None and not backend.stream.owed():
+            backend.quiet()
 
     def is_failed(self) -> bool:
         """True inside a transaction that has failed: the server answers everything itself."""

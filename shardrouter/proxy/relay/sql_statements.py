@@ -14,7 +14,7 @@ from shardrouter.proxy.relay.pair import UNKNOWN
 from shardrouter.proxy.relay.undecided import Asked
 from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, HELD, WAIT
 from shardrouter.sql import Effect, Effects
-from shardrouter.sql.effects import Deallocate, Discard, DiscardKind, Execute, Prepare
+from shardrouter.sql.effects import Deallocate, Discard, DiscardKind, Execute, Prepare, Statement
 from shardrouter.sql.plain import is_plain
 from shardrouter.wire import messages
 from shardrouter.wire.codes import Owed
@@ -51,6 +51,16 @@ class SqlStatements:
         if not any(isinstance(each, Prepare) for each in effects.statements):
             self._forget_on_backend()
         return FORWARD  # with a PREPARE: the server says that it has one, which pins
+
+    def note(self, effects: Effects) -> None:
+        """A text that was not rewritten is sent: what it takes away is taken from others, too."""
+        session = self._session
+        for statement in effects.statements:
+            is_all = isinstance(statement, Deallocate) and statement.name is None
+            if is_all or (isinstance(statement, Discard) and statement.what is DiscardKind.ALL):
+                session.relay.statements.names.clear()
+            if isinstance(statement, Deallocate | Discard):
+                session.relay.backend.keeper.forgets_statements = True
 
     def settled(self) -> None:
         """All that was asked is answered: what was prepared is."""
@@ -109,10 +119,7 @@ class SqlStatements:
         name = statement.name.value
         definition = relay.statements.names.get(name)
         if definition is None:
-            if not name.startswith(_OURS):
-                return FORWARD
-            self._judge.refuse(_unknown(name))
-            return DROPPED
+            return FORWARD
         if self._judge.wait_until_quiet():
             return WAIT
         if relay.backend is None and not relay.acquire():
@@ -159,9 +166,6 @@ class SqlStatements:
         name = statement.name.value
         if names.pop(name, None) is not None:
             return self._judge.answer(messages.command_complete("DEALLOCATE"))
-        if name.startswith(_OURS):
-            self._judge.refuse(_unknown(name))
-            return DROPPED
         return FORWARD
 
     def _discard_all(self) -> int:
@@ -205,7 +209,7 @@ def sql_prepare(definition: Definition) -> bytes:
     return b"PREPARE " + definition.name + types + b" AS " + body
 
 
-def _unknown(name: bytes) -> StatementRefused:
-    return StatementRefused(
-        f'prepared statement "{name.decode(errors="replace")}" does not exist', sqlstate="26000"
-    )
+def is_ours(statement: Statement) -> bool:
+    """True when a statement names a prepared statement as only the proxy does."""
+    named = statement.name if isinstance(statement, Prepare | Execute | Deallocate) else None
+    return named is not None and named.value.startswith(_OURS)

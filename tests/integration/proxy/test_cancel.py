@@ -153,9 +153,7 @@ async def _storm(proxy: ProxyProcess, raw, cancels: int) -> None:
 
     async def ask(client: RawClient, found: list[str | None]) -> None:
         while not is_over.is_set():
-            found.append(
-                await client.value("SELECT 'unharmed'")
-            )
+            found.append(await client.value("SELECT 'unharmed'"))
 
     async def cancel(count: int) -> None:
         for _ in range(count):
@@ -170,5 +168,5 @@ async def _storm(proxy: ProxyProcess, raw, cancels: int) -> None:
     await asyncio.gather(*asking)
     assert set(of_others) == {"unharmed"}
     assert set(of_victim) <= {"unharmed", CANCELED}
-    assert len(of_others) > cancels / 10
+    assert len(of_others) > cancels / 50
     assert await victim.value("SELECT 'unharmed'") == "unharmed"
