@@ -158,3 +158,24 @@ def test_prepared_by_sql_pins_nobody(proxy: ProxyProcess):
         connection.execute("CREATE TEMP TABLE mine (id int)")
         connection.execute("SELECT 1")
         assert pinned(proxy, "by sql") == "temporary table"
+
+
+def test_execute_among_others(proxy: ProxyProcess):
+    with proxy.connect() as connection:
+        connection.execute("PREPARE mine AS SELECT 1")
+        with pytest.raises(errors.InvalidSqlStatementName, match='"mine" does not exist'):
+            connection.execute("SELECT 2; EXECUTE mine")
+        assert connection.execute("EXECUTE mine").fetchone() == (1,)
+
+
+def test_numbers_of_sequences(proxy: ProxyProcess, schema: str):
+    """What another transaction drew is not this one's to see, whoever drew it."""
+    with proxy.connect() as connection:
+        name = f"{schema}.numbers"
+        connection.execute(f"CREATE SEQUENCE {name}")
+        connection.execute(f"SELECT nextval('{name}')")
+        with pytest.raises(errors.ObjectNotInPrerequisiteState, match="not yet defined"):
+            connection.execute(f"SELECT currval('{name}')")
+        for number in (2, 3):  # pinned from now on
+            connection.execute(f"SELECT nextval('{name}')")
+            assert connection.execute(f"SELECT currval('{name}')").fetchone() == (number,)
