@@ -51,7 +51,7 @@ def is_well_again(load: Load) -> None:
 
 @pytest.mark.parametrize(
     "how",
-    ["kill", "fast", pytest.param("immediate", marks=pytest.mark.slow)],
+    ["kill", *(pytest.param(how, marks=pytest.mark.slow) for how in ("fast", "immediate"))],
 )
 def test_a_primary_that_ends_and_comes_back(
     make_proxy: MakeProxy, fragile: Cluster, how: str

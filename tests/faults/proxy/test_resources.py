@@ -36,6 +36,7 @@ def test_out_of_file_descriptors(make_proxy: MakeProxy) -> None:
     assert load.failures() == []
 
 
+@pytest.mark.slow
 def test_no_file_descriptor_for_a_backend(make_proxy: MakeProxy) -> None:
     proxy = make_proxy(shards=("s0",), proxy_pool={"size": 10, "checkout_timeout_seconds": 2})
     [worker] = proxy.worker_pids()

@@ -166,6 +166,7 @@ def test_a_worker_frozen_beyond_its_lease_routes_nothing_stale(
     assert seen
 
 
+@pytest.mark.slow
 def test_a_frozen_parent_is_missed_only_by_pools_that_grow(
     make_proxy: MakeProxy, kept: Keep
 ) -> None:
