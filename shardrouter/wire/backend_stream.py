@@ -121,7 +121,7 @@ class BackendStream:
     def will_be_quiet(self) -> bool:
         """True when all that was sent ends with a ReadyForQuery."""
         last = self.plan[len(self.plan) - 1]
-        return last == _SYNC or last == _QUERY or last == _CALL or last == _OWN
+        return last in (_SYNC, _QUERY, _CALL, _OWN)
 
     def is_mid_message(self) -> bool:
         """True when a message of the backend has begun and not ended."""
