@@ -164,8 +164,7 @@ class Attachment:
             return
         relay = backend.relay
         backend.state = "attached"
-        if relay.params is not self._relay.params:
-            self._tell_parameters(relay.params)
+        self.tell_parameters(relay.params)
         relay.client = self._relay
         self._relay.backend = relay
         if session.mode == "session":
@@ -177,8 +176,10 @@ class Attachment:
         elif not self._is_acquiring:
             self.go_on()
 
-    def _tell_parameters(self, reported: Reported) -> None:
+    def tell_parameters(self, reported: Reported) -> None:
         """Tell the client what is different on this backend, as a server would on a change."""
+        if reported is self._relay.params:
+            return
         if self._relay.params is not self.session.plane.nothing_reported:
             for name, value in self._relay.params.changes_to(reported):
                 self._relay.transport.write(messages.parameter_status(name, value))

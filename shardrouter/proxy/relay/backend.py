@@ -196,6 +196,7 @@ class Backend:
         if client is None or self.cancels:
             return  # ``_cancel`` asks a last question, whose answer leads here again
         session = client.session
+        session.attachment.tell_parameters(relay.params)
         is_open = relay.stream.status != _IDLE
         if relay.suspicion and not is_open:
             self._inspect(session)

@@ -290,3 +290,19 @@ def test_settings_follow(connection: Connection):
         assert one(connection, "SELECT current_setting('my.tenant')") == "acme"
         connection.commit()
     assert str(connection.info.timezone) == "Asia/Tokyo"
+
+
+def test_reset_while_pinned(either: ProxyProcess):
+    """RESET brings back what the login said, and the client is told what holds."""
+    with either.connect(client_encoding="LATIN1", application_name="mine") as connection:
+        connection.execute("CREATE TEMP TABLE pinned (id int)")
+        connection.execute("RESET ALL")
+
+        def told() -> bool:
+            connection.execute("SELECT 1")
+            return connection.info.parameter_status("application_name") == "mine"
+
+        eventually(told)
+        assert connection.info.encoding == "iso8859-1"
+        assert one(connection, "SHOW client_encoding") == "LATIN1"
+        assert connection.execute("SELECT 'ü'::text, %s::text", ["ü"]).fetchone() == ("ü", "ü")
