@@ -18,6 +18,10 @@ _HEADS = frozenset(_WORDS.split())
 
 _INTO_MAKES_TABLES = frozenset(("select", "with", "values", "table"))
 
+_DIGITS = b"0123456789"
+_LONGEST_SHAPE = 1024  # bytes
+_MOST_SHAPES = 4096  # then all are forgotten: 4 MB at most
+
 _BLANK_OR_END = " \t\n\r\f\v;"
 
 
@@ -46,6 +50,30 @@ def is_plain(text: bytes) -> bool:
         return "shardrouter" not in low
     # A function without arguments in parentheses is not called, so most texts end here.
     return "(" not in low or not may_call(low)
+
+
+class PlainTexts:
+    """Remembers which texts are plain, by their shape: the text without its digits.
+
+    Statements that differ in numbers only are read once. What makes a text suspicious are words
+    without digits, so none gets lost by leaving digits out; a first word that becomes a keyword by
+    it (``select1``) is refused by Postgres.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, bool] = {}
+
+    def has(self, text: bytes) -> bool:
+        """Return ``is_plain(text)``, perhaps without reading it."""
+        if len(text) > _LONGEST_SHAPE:
+            return is_plain(text)
+        shape = text.translate(None, _DIGITS)
+        known = self.known.get(shape)
+        if known is None:
+            if len(self.known) >= _MOST_SHAPES:
+                self.known.clear()
+            known = self.known[shape] = is_plain(shape)
+        return known
 
 
 def _without_comment(low: str) -> str:
