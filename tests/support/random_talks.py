@@ -84,10 +84,10 @@ def runs(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def batches(draw: st.DrawFn) -> list[Turn]:
-    """Extended messages, perhaps with a simple query among them, and a Sync."""
+    """Extended messages, perhaps with a simple query before them, and a Sync."""
     parts = draw(st.lists(st.one_of(runs(), MESSAGE), max_size=5))
     if draw(st.integers(0, 9)) == 0:
-        parts.insert(draw(st.integers(0, len(parts))), query(draw(TEXTS)))
+        parts.insert(0, query(draw(TEXTS)))  # elsewhere it may be skipped, and then keeps more
     return [Turn(b"".join(parts) + SYNC)]
 
 
@@ -105,7 +105,8 @@ def copies(draw: st.DrawFn) -> list[Turn]:
         return [Turn(query(COPY_IN) + b"".join(parts) + end + SYNC)]
     early = SYNC if draw(st.booleans()) else b""
     start = parse("", COPY_IN) + bind("", "") + execute() + early
-    return [Turn(start + b"".join(parts) + end + SYNC)]
+    lost = Turn(query("SELECT 1"))  # else an Execute may begin the COPY once more, and wait
+    return [Turn(start + b"".join(parts) + end + SYNC), lost]
 
 
 SCRIPTS: Final = st.lists(

@@ -171,6 +171,7 @@ class Judge:
         client.start()
         relay.unnamed = UNKNOWN
         client.statements.unnamed = None
+        client.statements.changes += 1
         relay.stream.expect(int(Owed.QUERY))
 
     def note_refusal(self) -> None:

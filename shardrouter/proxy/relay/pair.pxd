@@ -6,7 +6,6 @@ from shardrouter.proxy.relay.tally cimport Tally
 
 cdef int _NONE, _BROKEN, _CONTINUED, _QUERY, _SYNC, _CALL, _EXECUTE, _COPY_DATA, _COPY_END
 cdef int _SEEN_QUIET, _SEEN_CUT, _SEEN_RARE, _SEEN_BROKEN
-cdef object _UNKNOWN
 cdef int _FORWARD, _DROPPED, _WAIT, _CLOSED, _HELD, _IDLE
 
 cdef class Standing:

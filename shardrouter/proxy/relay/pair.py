@@ -42,8 +42,7 @@ _HELD = int(Verdict.HELD)
 _CLOSED = int(Verdict.CLOSED)
 _IDLE = 73  # I
 
-UNKNOWN = _UNKNOWN = object()
-"""What a backend's unnamed statement is while nobody can tell: never that of the client."""
+UNKNOWN = object()  # a backend's unnamed statement while nobody can tell: never the client's
 
 
 class Standing:
@@ -240,8 +239,9 @@ class ClientRelay:
         if not plain:
             self.session.mark()
         self.text = text
-        backend.unnamed = None if backend.stream.owing == 0 else _UNKNOWN
-        self.statements.unnamed = None
+        self.statements.unnamed = backend.unnamed = None
+        if backend.stream.owing != 0:
+            self.session.doubt_unnamed()
         self.start()
         backend.stream.expect(_QUERY)
         return _FORWARD

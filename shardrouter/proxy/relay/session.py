@@ -18,7 +18,7 @@ from shardrouter.proxy.relay.attachment import Attachment
 from shardrouter.proxy.relay.choice import Choice
 from shardrouter.proxy.relay.definition import Definition
 from shardrouter.proxy.relay.judge import Judge
-from shardrouter.proxy.relay.pair import ClientRelay
+from shardrouter.proxy.relay.pair import UNKNOWN, ClientRelay
 from shardrouter.proxy.relay.state import NO_ROLE
 from shardrouter.proxy.relay.statements import Statements
 from shardrouter.proxy.relay.verdicts import CLOSED, DROPPED, FORWARD, WAIT
@@ -170,6 +170,11 @@ class Session:
         length += len(definition.name) - name_bytes
         rest = stream.data[stream.start + 5 + name_bytes : stream.end]
         return b"P" + length.to_bytes(4) + definition.name + rest
+
+    def doubt_unnamed(self) -> None:
+        """A query takes the unnamed statement away, unless it is skipped or lost in a COPY."""
+        self.relay.backend.unnamed = UNKNOWN
+        self.relay.statements.changes += 1
 
     def count_eviction(self) -> None:
         self.plane.evictions += 1

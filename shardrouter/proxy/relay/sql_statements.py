@@ -55,7 +55,10 @@ class SqlStatements:
     def note(self, effects: Effects) -> None:
         """A text that was not rewritten is sent: what it takes away is taken from others, too."""
         session = self._session
+        is_open = session.relay.backend.stream.status != ord("I")
         for statement in effects.statements:
+            if is_open and isinstance(statement, Discard) and statement.what is DiscardKind.ALL:
+                continue  # the server refuses it inside a transaction
             is_all = isinstance(statement, Deallocate) and statement.name is None
             if is_all or (isinstance(statement, Discard) and statement.what is DiscardKind.ALL):
                 session.relay.statements.names.clear()
@@ -199,6 +202,7 @@ class SqlStatements:
         relay.text = text
         relay.backend.unnamed = UNKNOWN
         relay.statements.unnamed = None
+        relay.statements.changes += 1
         relay.backend.stream.expect(int(Owed.QUERY))
 
 
