@@ -10,5 +10,7 @@ cdef bytes _DIGITS
 
 cdef class PlainTexts:
     cdef public dict known
+    cdef public bint may_begin
     @cython.locals(shape=bytes, known=object)
     cpdef bint has(self, bytes text) except -1
+    cdef bint _read(self, bytes text) except -1

@@ -60,20 +60,25 @@ class PlainTexts:
     it (``select1``) is refused by Postgres.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_begin: bool = True) -> None:
         self.known: dict[bytes, bool] = {}
+        self.may_begin = may_begin  # else BEGIN is to be looked at closer, too
 
     def has(self, text: bytes) -> bool:
         """Return ``is_plain(text)``, perhaps without reading it."""
         if len(text) > _LONGEST_SHAPE:
-            return is_plain(text)
+            return self._read(text)
         shape = text.translate(None, _DIGITS)
         known = self.known.get(shape)
         if known is None:
             if len(self.known) >= _MOST_SHAPES:
                 self.known.clear()
-            known = self.known[shape] = is_plain(shape)
+            known = self.known[shape] = self._read(shape)
         return known
+
+    def _read(self, text: bytes) -> bool:
+        is_begin = text.lstrip().lower().startswith((b"begin", b"start", b"/*"))
+        return is_plain(text) and (self.may_begin or not is_begin)
 
 
 def _without_comment(low: str) -> str:

@@ -49,3 +49,10 @@ def test_what_is_not_plain_stays_so(text):
 def test_plain_texts_are_plain_by_their_shape():
     for text in (b"SELECT 1", b"BEGIN", b"UPDATE t SET a = 5 WHERE b = 6", b"COMMIT;"):
         assert PlainTexts().has(text) == is_plain(text) is True
+
+
+def test_begin_is_looked_at_where_it_must_be():
+    texts = PlainTexts(may_begin=False)
+    for text in (b"BEGIN", b" start transaction", b"/* x */ BEGIN", b"begin" + b" " * 2000):
+        assert not texts.has(text)
+    assert texts.has(b"SELECT 1")
