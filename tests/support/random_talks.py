@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from shardrouter.wire.messages import bind, close, describe, execute, parse, query
 from tests.support.wire_script import Turn
-from tests.support.wire_talks import COPY_DONE, COPY_FAIL, COPY_IN, FLUSH, SYNC, data
+from tests.support.wire_words import COPY_DONE, COPY_FAIL, COPY_IN, FLUSH, SYNC, data
 
 NAMES: Final = st.sampled_from(["", "", "s", "r"])
 NAMED: Final = st.sampled_from(["s", "r"])

@@ -11,14 +11,24 @@ from shardrouter.wire.messages import (
     close,
     describe,
     execute,
-    flush,
     parse,
     query,
-    sync,
     terminate,
     typed,
 )
+from tests.support.wire_copies import COPIES, STATEMENTS
 from tests.support.wire_script import Turn
+from tests.support.wire_words import (
+    ALL,
+    BAD,
+    INT4,
+    SYNC,
+    f,
+    now,
+    q,
+    run,
+    x,
+)
 
 TABLES: Final = """
     CREATE TABLE t (a int PRIMARY KEY, b text);
@@ -30,45 +40,6 @@ RESET: Final = """
     TRUNCATE t, late;
     INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, NULL);
 """
-
-INT4: Final = 23
-SYNC: Final = sync()
-FLUSH: Final = flush()
-COPY_DONE: Final = typed(b"c")
-COPY_FAIL: Final = typed(b"f", b"no more\0")
-BAD: Final = parse("", "SELEC 1")
-ALL: Final = parse("", "SELECT a, b FROM t ORDER BY a")
-COPY_IN: Final = "COPY t FROM STDIN"
-
-
-def q(text: str) -> Turn:
-    """A simple query and the wait for its end."""
-    return Turn(query(text))
-
-
-def x(*parts: bytes) -> Turn:
-    """Messages and a Sync."""
-    return Turn(b"".join(parts) + SYNC)
-
-
-def f(until: str, *parts: bytes) -> Turn:
-    """Messages and a Flush, after which these kinds of messages come."""
-    return Turn(b"".join(parts) + FLUSH, until)
-
-
-def now(*parts: bytes) -> Turn:
-    """Messages that are not waited for."""
-    return Turn(b"".join(parts), "")
-
-
-def data(text: str) -> bytes:
-    """CopyData."""
-    return typed(b"d", text.encode())
-
-
-def run(name: str = "", *values: bytes | None, rows: int = 0, portal: str = "") -> bytes:
-    """Bind and Execute."""
-    return bind(portal, name, values) + execute(portal, rows)
 
 
 def raw_bind(statement: bytes, rest: bytes) -> bytes:
@@ -86,19 +57,31 @@ SIMPLE: Final = {
     "rollback": [q("BEGIN"), q("DELETE FROM t"), q("ROLLBACK"), q("TABLE t")],
     "failed transaction": [q("BEGIN"), q("SELECT 1/0"), q("SELECT 1"), q("COMMIT"), q("TABLE t")],
     "savepoint": [
-        q("BEGIN"), q("SAVEPOINT s"), q("SELECT 1/0"), q("ROLLBACK TO s"), q("SELECT 1"),
-        q("RELEASE s"), q("COMMIT"),
+        q("BEGIN"),
+        q("SAVEPOINT s"),
+        q("SELECT 1/0"),
+        q("ROLLBACK TO s"),
+        q("SELECT 1"),
+        q("RELEASE s"),
+        q("COMMIT"),
     ],
     "chained": [q("BEGIN"), q("COMMIT AND CHAIN"), q("SELECT 1"), q("ROLLBACK")],
-    "no columns": [q("SELECT"), q("SELECT FROM t"), x(parse("", "SELECT"), describe(b"S", ""),
-                   bind("", ""), describe(b"P", ""), execute())],
+    "no columns": [
+        q("SELECT"),
+        q("SELECT FROM t"),
+        x(parse("", "SELECT"), describe(b"S", ""), bind("", ""), describe(b"P", ""), execute()),
+    ],
     "late error": [q("BEGIN; INSERT INTO late VALUES (1), (1)"), q("COMMIT"), q("TABLE late")],
     "notice": [q("SELECT noisy(1), noisy(2)"), q("DO $$ BEGIN RAISE WARNING 'w'; END $$")],
     "copy out": [q("COPY (SELECT 1 UNION ALL SELECT 2) TO STDOUT"), q("SELECT 1")],
     "copy out fails": [q("COPY (SELECT 1/(3-a) FROM t ORDER BY a) TO STDOUT"), q("SELECT 1")],
     "cursor": [
-        q("BEGIN"), q("DECLARE c CURSOR FOR TABLE t"), q("FETCH 2 FROM c"), q("FETCH 2 FROM c"),
-        q("CLOSE c"), q("COMMIT"),
+        q("BEGIN"),
+        q("DECLARE c CURSOR FOR TABLE t"),
+        q("FETCH 2 FROM c"),
+        q("FETCH 2 FROM c"),
+        q("CLOSE c"),
+        q("COMMIT"),
     ],
     "queries at once": [Turn(query("SELECT 1") + query("SELECT 1/0") + query("SELECT 3"), "ZZZ")],
     "no end of text": [Turn(typed(b"Q", b"SELECT 1")), q("SELECT 2")],
@@ -106,43 +89,68 @@ SIMPLE: Final = {
     "more than a text": [Turn(typed(b"Q", b"SELECT 1\0more")), q("SELECT 2")],
     "long": [q("SELECT length('" + "x" * 300_000 + "')"), q("SELECT repeat('y', 3000000)")],
     "not utf-8": [Turn(typed(b"Q", b"SELECT '\xc0\x27'\0")), q("SELECT 1")],
-}  # fmt: skip
+}
 
 EXTENDED: Final = {
     "all of it": [x(ALL, describe(b"S", ""), bind("", ""), describe(b"P", ""), execute())],
     "parameters": [
         x(parse("", "SELECT $1::int + $2", [0, INT4]), describe(b"S", ""), run("", b"1", b"2")),
-        x(run("", None, b"2")), x(run("", b"x", b"2")),
+        x(run("", None, b"2")),
+        x(run("", b"x", b"2")),
     ],
     "syncs": [x(), Turn(SYNC * 5, "ZZZZZ"), x(ALL, SYNC, SYNC, run())],
-    "flush": [f("1", ALL), f("2", bind("", "")), f("T", describe(b"P", "")), f("C", execute()), x()],
+    "flush": [
+        f("1", ALL),
+        f("2", bind("", "")),
+        f("T", describe(b"P", "")),
+        f("C", execute()),
+        x(),
+    ],
     "flush, then nothing": [f("1T", ALL, describe(b"S", "")), x(), q("SELECT 1")],
     "flush and error": [f("E", BAD), f("", ALL), x(), x(ALL, run())],
     "row limit": [
         x(ALL, bind("", ""), execute("", 2), execute("", 2), execute("", 2)),
-        x(ALL, bind("", ""), execute("", 2)), x(execute("", 2)),
+        x(ALL, bind("", ""), execute("", 2)),
+        x(execute("", 2)),
     ],
     "row limit by flush": [
-        f("s", ALL, bind("", ""), execute("", 1)), f("s", execute("", 1)), f("C", execute()), x(),
+        f("s", ALL, bind("", ""), execute("", 1)),
+        f("s", execute("", 1)),
+        f("C", execute()),
+        x(),
     ],
     "portals": [
-        q("BEGIN"), x(ALL, bind("p", ""), bind("r", "")), x(execute("p", 1), execute("r", 2)),
-        x(execute("p", 1)), x(close(b"P", "p")), x(execute("p")), q("ROLLBACK"),
+        q("BEGIN"),
+        x(ALL, bind("p", ""), bind("r", "")),
+        x(execute("p", 1), execute("r", 2)),
+        x(execute("p", 1)),
+        x(close(b"P", "p")),
+        x(execute("p")),
+        q("ROLLBACK"),
     ],
     "portal after the transaction": [x(ALL, bind("p", ""), execute("p", 1)), x(execute("p"))],
     "same portal twice": [q("BEGIN"), x(ALL, bind("p", ""), bind("p", "")), q("ROLLBACK")],
     "close": [
         x(close(b"S", "none"), close(b"P", "none"), close(b"S", ""), close(b"P", "")),
-        x(parse("s", "SELECT 1")), x(close(b"S", "s")), x(run("s")), x(parse("s", "SELECT 2")),
-        x(run("s")), x(close(b"S", "s"), close(b"S", "s")),
+        x(parse("s", "SELECT 1")),
+        x(close(b"S", "s")),
+        x(run("s")),
+        x(parse("s", "SELECT 2")),
+        x(run("s")),
+        x(close(b"S", "s"), close(b"S", "s")),
     ],
     "close and parse at once": [
         x(parse("s", "SELECT 1"), run("s"), close(b"S", "s"), parse("s", "SELECT 2"), run("s")),
-        x(run("s")), x(close(b"S", "s")), x(describe(b"S", "s")),
+        x(run("s")),
+        x(close(b"S", "s")),
+        x(describe(b"S", "s")),
     ],
     "close of the wrong kind": [Turn(typed(b"C", b"X\0") + SYNC), q("SELECT 1")],
     "describe unknown": [
-        x(describe(b"S", "none")), x(describe(b"P", "none")), x(describe(b"P", "")), q("SELECT 1"),
+        x(describe(b"S", "none")),
+        x(describe(b"P", "none")),
+        x(describe(b"P", "")),
+        q("SELECT 1"),
         x(describe(b"S", "")),
     ],
     "describe of the wrong kind": [Turn(typed(b"D", b"X\0") + SYNC), q("SELECT 1")],
@@ -150,28 +158,49 @@ EXTENDED: Final = {
     "bind unknown": [x(bind("", "none")), x(bind("", "")), q("SELECT 1")],
     "execute unknown": [x(execute("none")), x(execute("")), q("SELECT 1")],
     "same name twice": [
-        x(parse("s", "SELECT 1")), x(parse("s", "SELECT 2")), x(run("s")),
-        x(parse("s", "SELECT 1"), run("s")), x(close(b"S", "s"), parse("s", "SELECT 3"), run("s")),
+        x(parse("s", "SELECT 1")),
+        x(parse("s", "SELECT 2")),
+        x(run("s")),
+        x(parse("s", "SELECT 1"), run("s")),
+        x(close(b"S", "s"), parse("s", "SELECT 3"), run("s")),
     ],
     "name of a failed parse": [
-        x(parse("s", "SELEC 1")), x(run("s")), x(parse("s", "SELECT 2")), x(run("s")),
+        x(parse("s", "SELEC 1")),
+        x(run("s")),
+        x(parse("s", "SELECT 2")),
+        x(run("s")),
     ],
     "failed parse twice": [
-        x(parse("s", "SELECT * FROM nowhere")), x(parse("r", "SELECT * FROM nowhere")),
-        x(parse("s", "SELECT 1")), x(parse("r", "SELECT 1")), x(run("s"), run("r")),
+        x(parse("s", "SELECT * FROM nowhere")),
+        x(parse("r", "SELECT * FROM nowhere")),
+        x(parse("s", "SELECT 1")),
+        x(parse("r", "SELECT 1")),
+        x(run("s"), run("r")),
     ],
-    "parse skipped": [x(BAD, parse("s", "SELECT 1")), x(run("s")), x(parse("s", "SELECT 2"), run("s"))],
+    "parse skipped": [
+        x(BAD, parse("s", "SELECT 1")),
+        x(run("s")),
+        x(parse("s", "SELECT 2"), run("s")),
+    ],
     "close skipped": [
-        x(parse("s", "SELECT 1")), x(BAD, close(b"S", "s")), x(run("s")),
-        x(BAD, close(b"S", "s"), parse("s", "SELECT 2")), x(run("s")),
+        x(parse("s", "SELECT 1")),
+        x(BAD, close(b"S", "s")),
+        x(run("s")),
+        x(BAD, close(b"S", "s"), parse("s", "SELECT 2")),
+        x(run("s")),
     ],
     "errors skip": [
-        x(BAD, ALL, run(), execute()), x(ALL, run(), bind("", "none"), execute(), close(b"S", "s")),
+        x(BAD, ALL, run(), execute()),
+        x(ALL, run(), bind("", "none"), execute(), close(b"S", "s")),
         Turn(BAD + SYNC + ALL + run() + SYNC, "ZZ"),
     ],
     "query in a failed batch": [
-        Turn(bind("", "none") + execute() + query("SELECT 1") + SYNC), q("SELECT 2"),
-        f("E", bind("", "none")), now(query("SELECT 3")), x(), q("SELECT 4"),
+        Turn(bind("", "none") + execute() + query("SELECT 1") + SYNC),
+        q("SELECT 2"),
+        f("E", bind("", "none")),
+        now(query("SELECT 3")),
+        x(),
+        q("SELECT 4"),
     ],
     "query in a batch": [Turn(ALL + run() + query("SELECT 1") + SYNC, "ZZ"), x(run())],
     "function call in a failed batch": [Turn(BAD + typed(b"F", b"") + SYNC), q("SELECT 2")],
@@ -182,52 +211,100 @@ EXTENDED: Final = {
     "unnamed kept over an error": [x(ALL), x(bind("", "none")), x(run())],
     "unnamed in a transaction": [q("BEGIN"), x(ALL), x(run()), q("COMMIT"), x(run())],
     "unnamed with parameters": [
-        x(parse("", "SELECT $1::text")), x(run("", b"a")), x(run("", b"b")), x(run("", b"c" * 9999)),
+        x(parse("", "SELECT $1::text")),
+        x(run("", b"a")),
+        x(run("", b"b")),
+        x(run("", b"c" * 9999)),
     ],
     "unnamed closed in a batch": [x(ALL, run(), close(b"S", ""), run()), x(run())],
     "unnamed kept by a skipped close": [x(ALL), x(bind("", "none"), close(b"S", "")), x(run())],
     "unnamed kept by a skipped parse": [
-        x(ALL), x(bind("", "none"), parse("", "SELECT 2")), x(run()), x(BAD, ALL), x(run()),
+        x(ALL),
+        x(bind("", "none"), parse("", "SELECT 2")),
+        x(run()),
+        x(BAD, ALL),
+        x(run()),
     ],
     "unnamed of the next batch": [
-        x(BAD), x(ALL, run()), x(run()), x(ALL, run(), BAD), x(ALL), x(run()),
-        x(bind("", "none"), ALL), x(ALL, run()), x(run()),
+        x(BAD),
+        x(ALL, run()),
+        x(run()),
+        x(ALL, run(), BAD),
+        x(ALL),
+        x(run()),
+        x(bind("", "none"), ALL),
+        x(ALL, run()),
+        x(run()),
+    ],
+    "unnamed lost behind a skipped parse": [
+        x(ALL),
+        x(bind("", "none"), parse("", "SELECT 2")),
+        q("SELECT 1"),
+        x(bind("", "")),
     ],
     "unnamed of nobody": [x(bind("", "none"), run()), x(run()), x(describe(b"S", ""))],
     "unnamed that sets something": [
-        x(parse("", "SET work_mem = '5MB'"), run()), x(run()), x(run()), q("RESET work_mem"),
+        x(parse("", "SET work_mem = '5MB'"), run()),
+        x(run()),
+        x(run()),
+        q("RESET work_mem"),
     ],
     "implicit transaction": [
         x(parse("", "INSERT INTO t VALUES ($1)"), run("", b"7"), run("", b"7"), run("", b"8")),
         q("TABLE t"),
     ],
     "implicit transaction by several": [
-        x(parse("i", "INSERT INTO t VALUES ($1)"), run("i", b"7")), x(run("i", b"8"), run("i", b"1")),
+        x(parse("i", "INSERT INTO t VALUES ($1)"), run("i", b"7")),
+        x(run("i", b"8"), run("i", b"1")),
         q("TABLE t"),
     ],
     "begin inside a batch": [
         x(parse("", "BEGIN"), run(), parse("", "INSERT INTO t VALUES (7)"), run()),
-        x(parse("", "SELECT 1/0"), run()), x(parse("", "COMMIT"), run()), q("TABLE t"),
+        x(parse("", "SELECT 1/0"), run()),
+        x(parse("", "COMMIT"), run()),
+        q("TABLE t"),
     ],
-    "late error at sync": [x(parse("", "INSERT INTO late VALUES (1), (1)"), run()), q("TABLE late")],
+    "late error at sync": [
+        x(parse("", "INSERT INTO late VALUES (1), (1)"), run()),
+        q("TABLE late"),
+    ],
     "failed transaction": [
-        q("BEGIN"), x(BAD), x(ALL), x(run()), x(parse("", "ROLLBACK"), run()), x(ALL, run()),
+        q("BEGIN"),
+        x(BAD),
+        x(ALL),
+        x(run()),
+        x(parse("", "ROLLBACK"), run()),
+        x(ALL, run()),
     ],
     "two statements in a parse": [x(parse("", "SELECT 1; SELECT 2")), x(ALL, run())],
     "empty parse": [x(parse("", ""), describe(b"S", ""), run()), x(parse("s", "")), x(run("s"))],
-    "no result": [x(parse("", "DELETE FROM t"), describe(b"S", ""), bind("", ""),
-                    describe(b"P", ""), execute()), q("TABLE t")],
+    "no result": [
+        x(
+            parse("", "DELETE FROM t"),
+            describe(b"S", ""),
+            bind("", ""),
+            describe(b"P", ""),
+            execute(),
+        ),
+        q("TABLE t"),
+    ],
     "binary": [x(parse("", "SELECT a, b FROM t ORDER BY a"), bind("", "", (), [1]), execute())],
     "notice": [x(parse("", "SELECT noisy(1)"), run(), run())],
     "cursor of a statement": [
-        q("BEGIN"), x(parse("", "DECLARE c CURSOR FOR SELECT a FROM t ORDER BY a"), run()),
-        x(parse("", "FETCH 2 FROM c"), run(), run()), q("COMMIT"),
+        q("BEGIN"),
+        x(parse("", "DECLARE c CURSOR FOR SELECT a FROM t ORDER BY a"), run()),
+        x(parse("", "FETCH 2 FROM c"), run(), run()),
+        q("COMMIT"),
     ],
-}  # fmt: skip
+}
 
 MALFORMED: Final = {
     "parse without end": [Turn(typed(b"P", b"s\0SELECT 1") + SYNC), q("SELECT 1"), x(run("s"))],
-    "parse without name end": [Turn(typed(b"P", b"s") + SYNC), Turn(typed(b"P") + SYNC), q("SELECT 1")],
+    "parse without name end": [
+        Turn(typed(b"P", b"s") + SYNC),
+        Turn(typed(b"P") + SYNC),
+        q("SELECT 1"),
+    ],
     "parse without types": [Turn(typed(b"P", b"s\0SELECT 1\0") + SYNC), x(run("s"))],
     "parse with too many types": [Turn(typed(b"P", b"\0SELECT 1\0\0\x05") + SYNC), q("SELECT 1")],
     "parse with more": [Turn(typed(b"P", b"\0SELECT 1\0\0\0more") + SYNC), q("SELECT 1")],
@@ -235,7 +312,10 @@ MALFORMED: Final = {
     "bind with count -1": [x(ALL, raw_bind(b"", b"\0\0\xff\xff\0\0")), q("SELECT 1")],
     "bind with 65,535": [x(ALL, raw_bind(b"", b"\xff\xff")), q("SELECT 1")],
     "bind with wrong formats": [
-        x(parse("", "SELECT $1::int, $2::int"), raw_bind(b"", struct.pack("!HHHHHiiH", 3, 0, 0, 0, 2, -1, -1, 0))),
+        x(
+            parse("", "SELECT $1::int, $2::int"),
+            raw_bind(b"", struct.pack("!HHHHHiiH", 3, 0, 0, 0, 2, -1, -1, 0)),
+        ),
         q("SELECT 1"),
     ],
     "bind with an unknown format": [
@@ -247,7 +327,8 @@ MALFORMED: Final = {
         x(parse("", "SELECT $1::int"), raw_bind(b"", struct.pack("!HHi", 0, 1, 1000) + b"12")),
     ],
     "bind named beyond its end": [
-        x(parse("s", "SELECT $1::int")), x(raw_bind(b"s", struct.pack("!HHi", 0, 1, 1000) + b"12")),
+        x(parse("s", "SELECT $1::int")),
+        x(raw_bind(b"s", struct.pack("!HHi", 0, 1, 1000) + b"12")),
         x(run("s", b"1")),
     ],
     "execute without rows": [x(ALL, bind("", ""), typed(b"E", b"\0")), q("SELECT 1")],
@@ -259,7 +340,7 @@ MALFORMED: Final = {
     "terminate": [q("SELECT 1"), now(terminate())],
     "terminate in a transaction": [q("BEGIN"), q("SELECT 1"), now(terminate())],
     "password": [now(typed(b"p", b"secret\0"))],
-}  # fmt: skip
+}
 
 
 def call(function: int, *values: bytes) -> bytes:
@@ -273,125 +354,19 @@ INT4_DIVIDE: Final = 154
 
 CALLS: Final = {
     "function call": [Turn(call(INT4_PLUS, b"1", b"2")), q("SELECT 1")],
-    "function call fails": [Turn(call(INT4_DIVIDE, b"1", b"0")), Turn(call(999_999)), q("SELECT 1")],
+    "function call fails": [
+        Turn(call(INT4_DIVIDE, b"1", b"0")),
+        Turn(call(999_999)),
+        q("SELECT 1"),
+    ],
     "function call in a transaction": [
-        q("BEGIN"), Turn(call(INT4_PLUS, b"1", b"2")), Turn(call(INT4_DIVIDE, b"1", b"0")),
-        Turn(call(INT4_PLUS, b"1", b"2")), q("ROLLBACK"),
+        q("BEGIN"),
+        Turn(call(INT4_PLUS, b"1", b"2")),
+        Turn(call(INT4_DIVIDE, b"1", b"0")),
+        Turn(call(INT4_PLUS, b"1", b"2")),
+        q("ROLLBACK"),
     ],
-}  # fmt: skip
-
-COPIES: Final = {
-    "simple": [Turn(query(COPY_IN), "G"), Turn(data("7\tx\n8\t\\N\n") + COPY_DONE), q("TABLE t")],
-    "empty": [Turn(query(COPY_IN), "G"), Turn(COPY_DONE), q("TABLE t")],
-    "in pieces": [Turn(query(COPY_IN), "G"), now(data("7")), now(data("\tx")), Turn(data("\n") + COPY_DONE)],
-    "fail": [Turn(query(COPY_IN), "G"), Turn(data("7\tx\n") + COPY_FAIL), q("TABLE t")],
-    "bad data": [
-        Turn(query(COPY_IN), "G"), Turn(data("x\ty\n")), now(data("8\tx\n"), COPY_DONE), q("TABLE t"),
-    ],
-    "duplicate key": [Turn(query(COPY_IN), "G"), Turn(data("1\tx\n") + COPY_DONE), q("TABLE t")],
-    "of several": [
-        Turn(query(f"SELECT 1; {COPY_IN}; SELECT 2; {COPY_IN}; SELECT 3"), "G"),
-        Turn(data("7\tx\n") + COPY_DONE, "G"), Turn(data("8\tx\n") + COPY_DONE), q("TABLE t"),
-    ],
-    "in a transaction": [
-        q("BEGIN"), Turn(query(COPY_IN), "G"), Turn(data("7\tx\n") + COPY_DONE), q("ROLLBACK"), q("TABLE t"),
-    ],
-    "syncs inside": [
-        Turn(query(COPY_IN), "G"), now(SYNC), now(data("7\tx\n"), SYNC), Turn(COPY_DONE), q("TABLE t"),
-    ],
-    "flushes inside": [
-        Turn(query(COPY_IN), "G"), now(FLUSH), Turn(data("7\tx\n") + FLUSH + COPY_DONE), q("TABLE t"),
-    ],
-    "a query inside": [Turn(query(COPY_IN), "G"), Turn(query("SELECT 1")), q("SELECT 2"), q("TABLE t")],
-    "a query inside at once": [Turn(query(COPY_IN) + query("SELECT 1") + query("SELECT 2"), "ZZ"), q("TABLE t")],
-    "a parse inside": [Turn(query(COPY_IN), "G"), now(parse("s", "SELECT 1")), x(run("s")), q("SELECT 2")],
-    "a bind inside an extended one": [
-        f("G", parse("", COPY_IN), run()), now(run("none")), x(), q("SELECT 2"), x(ALL, run()),
-    ],
-    "a query inside that is lost": [
-        Turn(parse("", COPY_IN) + run() + SYNC + query("SELECT 1") + SYNC),
-        x(bind("", "")),
-    ],
-    "outside": [now(data("x"), COPY_DONE, COPY_FAIL), q("SELECT 1"), now(data("x")), x(ALL, run())],
-    "outside in a batch": [x(ALL, data("x"), COPY_DONE, run(), COPY_FAIL)],
-    "done twice": [Turn(query(COPY_IN), "G"), Turn(COPY_DONE + COPY_DONE + COPY_FAIL), q("SELECT 1")],
-    "extended": [
-        f("G", parse("", COPY_IN), run()), now(data("7\tx\n")), x(COPY_DONE), q("TABLE t"),
-    ],
-    "extended with an early sync": [
-        Turn(parse("", COPY_IN) + run() + SYNC, "G"), now(data("7\tx\n")), x(COPY_DONE), q("TABLE t"),
-    ],
-    "extended at once": [
-        Turn(parse("", COPY_IN) + run() + SYNC + data("7\tx\n") + COPY_DONE + SYNC), q("TABLE t"),
-    ],
-    "extended and more": [
-        x(parse("", COPY_IN), run(), data("7\tx\n"), COPY_DONE, ALL, run()), x(run()), q("TABLE t"),
-    ],
-    "extended fail": [
-        f("G", parse("", COPY_IN), run()), x(data("7\tx\n"), COPY_FAIL), x(ALL, run()),
-    ],
-    "extended bad data": [
-        f("G", parse("", COPY_IN), run()), Turn(data("x\ty\n"), "E"), now(data("8\tx\n"), COPY_DONE),
-        x(), q("TABLE t"),
-    ],
-    "extended that never begins": [
-        Turn(parse("", "COPY nowhere FROM STDIN") + run() + data("x\n") + COPY_DONE + SYNC), q("SELECT 1"),
-    ],
-    "extended out": [x(parse("", "COPY t TO STDOUT"), describe(b"S", ""), run()), x(ALL, run())],
-    "named": [
-        x(parse("c", COPY_IN)), f("G", run("c")), x(data("7\tx\n"), COPY_DONE),
-        f("G", run("c")), x(data("8\tx\n"), COPY_DONE), q("TABLE t"),
-    ],
-}  # fmt: skip
-
-STATEMENTS: Final = {
-    "prepare": [
-        q("PREPARE s AS SELECT 1"), q("EXECUTE s"), q("PREPARE s AS SELECT 2"), q("EXECUTE s"),
-        q("DEALLOCATE s"), q("EXECUTE s"), q("DEALLOCATE s"),
-    ],
-    "prepare with types": [
-        q("PREPARE s (int, text) AS SELECT $1, $2"), q("EXECUTE s(1, 'x')"), q("EXECUTE s('x')"),
-        q("EXECUTE s(2, 'y')"), q("DEALLOCATE s"),
-    ],
-    "prepare by one, execute by the other": [
-        q("PREPARE s AS SELECT 1"), x(run("s")), x(describe(b"S", "s"), close(b"S", "s")), q("EXECUTE s"),
-        x(parse("s", "SELECT $1::int")), q("EXECUTE s(3)"), q("DEALLOCATE s"), x(run("s", b"1")),
-    ],
-    "prepare fails": [
-        q("PREPARE s AS SELECT nothing FROM nowhere"), q("EXECUTE s"), q("PREPARE s AS SELECT 1"), q("EXECUTE s"),
-    ],
-    "prepare among others": [q("PREPARE s AS SELECT 1; EXECUTE s"), q("EXECUTE s"), q("DEALLOCATE s")],
-    "prepare in a transaction": [
-        q("BEGIN"), q("PREPARE s AS SELECT 1"), q("ROLLBACK"), q("EXECUTE s"), q("BEGIN"), q("SELECT 1/0"),
-        q("EXECUTE s"), q("DEALLOCATE s"), q("ROLLBACK"), q("EXECUTE s"),
-    ],
-    "deallocate all": [
-        x(parse("a", "SELECT 1"), parse("b", "SELECT 2")), q("PREPARE c AS SELECT 3"), q("DEALLOCATE ALL"),
-        x(run("a")), x(run("b")), q("EXECUTE c"), x(parse("a", "SELECT 4"), run("a")),
-    ],
-    "discard all": [
-        x(parse("a", "SELECT 1")), q("DISCARD ALL"), x(run("a")), x(parse("a", "SELECT 4"), run("a")),
-        q("BEGIN"), q("DISCARD ALL"), q("ROLLBACK"), x(run("a")),
-    ],
-    "discard plans": [x(parse("a", "SELECT 1")), q("DISCARD PLANS"), x(run("a"))],
-    "prepare by a parse": [
-        x(parse("", "PREPARE s AS SELECT 1"), run()), q("EXECUTE s"), x(parse("", "EXECUTE s"), run()),
-        x(parse("", "DEALLOCATE s"), run()), q("EXECUTE s"),
-    ],
-    "long text": [
-        x(parse("s", "SELECT length('" + "x" * 70_000 + "')")), x(run("s")), x(run("s")), x(close(b"S", "s")),
-        x(run("s")), x(parse("", "SELECT length('" + "x" * 70_000 + "')"), run()), x(run()),
-    ],
-    "long text that is wrong": [x(parse("s", "SELEC '" + "x" * 70_000 + "'")), x(run("s")), q("SELECT 1")],
-    "long parameter": [x(parse("s", "SELECT length($1::text)")), x(run("s", b"x" * 1_000_000)), x(run("s", b"y"))],
-    "long name": [x(parse("n" * 5000, "SELECT 1")), x(run("n" * 5000)), x(describe(b"S", "n" * 5000))],
-    "own names": [x(run("_sr1")), x(describe(b"S", "_sr1")), q("EXECUTE _sr1"), q("DEALLOCATE _sr1")],
-    "many": [x(*(parse(f"s{n}", f"SELECT {n}") for n in range(50))), x(*(run(f"s{n}") for n in range(50)))],
-    "in a failed transaction": [
-        q("BEGIN"), q("SELECT 1/0"), x(parse("s", "SELECT 1")), x(run("s")), q("ROLLBACK"), x(run("s")),
-    ],
-    "rolled back": [q("BEGIN"), x(parse("s", "SELECT 1")), q("ROLLBACK"), x(run("s"))],
-}  # fmt: skip
+}
 
 TALKS: Final = {
     f"{group}: {name}": script

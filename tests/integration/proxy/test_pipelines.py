@@ -9,7 +9,7 @@ import pytest
 from shardrouter.wire import messages
 from tests.support.proxy import USER, ProxyProcess
 from tests.support.wire_script import Wire
-from tests.support.wire_talks import FLUSH, SYNC, run
+from tests.support.wire_words import FLUSH, SYNC, run
 
 MANY: Final = 10_000
 TABLE: Final = "pipelined"

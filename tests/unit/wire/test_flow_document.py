@@ -8,7 +8,7 @@ from shardrouter.wire.codes import Owed
 PAGE = Path(__file__).parents[3] / "docs/flows/proxy.md"
 PASSED = (Action.PASS, Action.EVENT, Action.FAIL, Action.COPY_IN)
 ANSWERING = (Action.NEXT, Action.PARSED, Action.READY, Action.COPY_DONE, Action.COPY_FAIL)
-NEVER_AT_THE_HEAD = {Owed.PARSE_FAKE, Owed.CLOSE_FAKE, Owed.COPY_DATA, Owed.COPY_END}
+NEVER_AT_THE_HEAD = {Owed.CLOSE_FAKE, Owed.COPY_DATA, Owed.COPY_END}
 
 
 def _cell(answers: dict[str, Action], wanted: tuple[Action, ...]) -> str:
