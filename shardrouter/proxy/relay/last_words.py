@@ -17,7 +17,7 @@ def is_kept_back(relay: BackendRelay, body: bytes) -> bool:
     Called while the chunk that ends with the error is on its way. False: the client sees it.
     """
     stream = relay.stream
-    if relay.client.keeps or stream.owed() or stream.status != _IDLE:
+    if relay.client.keeps or stream.owed() or stream.is_skipping or stream.status != _IDLE:
         return False
     is_cut = stream.flags & Seen.CUT and stream.pieces
     out: bytes = stream.pieces[-1] if is_cut else stream.data
