@@ -2,7 +2,7 @@
 
 In each round the same proxy is measured with and without it. The server would send gigabytes, so
 a proxy that does not hold it back would show in its memory, and one that waits for the slow client
-in the times of the others.
+in the times of the others. It leaves in the middle, which ends its query.
 
 Hypothesis: a socket that is not writable costs nobody anything: the ratio is 1 within noise.
 """
@@ -17,7 +17,7 @@ from typing import Final
 
 from benchmarks.measure import check
 from benchmarks.proxy.accounting import peak_bytes, reset_peak, resident_bytes
-from benchmarks.proxy.doors import USER, Door
+from benchmarks.proxy.doors import USER, Door, until
 from benchmarks.proxy.pgbench import Load, find_pgbench, run_pgbench
 from benchmarks.proxy.raw_client import RawClient
 from benchmarks.proxy.side_by_side import SideBySide, interleaved
@@ -37,6 +37,11 @@ SIP_SECONDS: Final = 0.02
 SETTLE_SECONDS: Final = 0.5
 """Until every buffer on the way is full."""
 
+RUNNING: Final = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE state = 'active' AND query LIKE 'SELECT generate_series%'"
+)
+END_SECONDS: Final = 10.0
 JOIN_SECONDS: Final = 10.0
 MEGABYTES: Final = 1e-6
 MILLISECONDS: Final = 1e-3
@@ -116,13 +121,14 @@ def _disturbed(stage: ProxyStage, program: Path, door: Door) -> Disturbed:
         alone = run_pgbench(program, door, LOAD)
         reset_peak(door.pids)
         before = resident_bytes(door.pids)
-        with _slow_reader(door):
+        with _slow_reader(stage, door):
             beside = run_pgbench(program, door, LOAD)
         return Disturbed(alone.p99_us, beside.p99_us, peak_bytes(door.pids) - before)
 
 
 @contextmanager
-def _slow_reader(door: Door) -> Iterator[None]:
+def _slow_reader(stage: ProxyStage, door: Door) -> Iterator[None]:
+    """Have a slow reader for the block; the server must learn soon that it left."""
     reader = SlowReader(door)
     reader.start()
     try:
@@ -130,3 +136,5 @@ def _slow_reader(door: Door) -> Iterator[None]:
     finally:
         reader.stop()
     check(reader.read_bytes > 0, f"{door.name} sent the slow reader nothing")
+    is_ended = until(lambda: stage.scalar(RUNNING) == 0, END_SECONDS)
+    check(is_ended, f"{door.name}: the reader left, and {END_SECONDS:g} s later its query runs")
