@@ -20,8 +20,10 @@ HOT_MODULES: Final = (
     "shardrouter.sql.plain",
     "shardrouter.wire.backend_stream",
     "shardrouter.wire.client_stream",
+    "shardrouter.proxy.relay.standing",
     "shardrouter.proxy.relay.tally",
     "shardrouter.proxy.relay.pair",
+    "shardrouter.proxy.relay.client_talk",
     "shardrouter.proxy.relay.statements",
 )
 

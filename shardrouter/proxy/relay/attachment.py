@@ -33,7 +33,7 @@ class Attachment:
         self.prelude = ""
         """SQL to be run on the next backend before the client gets it."""
 
-        self._relay = session.relay
+        self.relay = session.relay
         self._reserved: Backend | None = None
         self._failure: ShardRouterError | None = None
         self._is_input_held = False
@@ -51,11 +51,17 @@ class Attachment:
                 self.attach(found)
             else:
                 pool.wait(self)
+                self._wait_plainly()
         except ShardRouterError as error:
             self.session.refuse(error)
         finally:
             self._is_acquiring = False
-        return self._relay.backend is not None
+        return self.relay.backend is not None
+
+    def _wait_plainly(self) -> None:
+        """Any backend that is like the client may be handed over without asking here."""
+        is_special = self.session.mode == "session" or self.relay.is_particular
+        self.relay.waits_plainly = self._first is None and not is_special
 
     def _best_idle(self, pool: "NodePool") -> "Backend | None":
         """Take an idle backend, if possible one that needs no change of settings."""
@@ -63,7 +69,7 @@ class Attachment:
             return None
         idle = pool.idle
         for at in range(len(idle) - 1, -1, -1):
-            if idle[at].settings is self._relay.settings and not idle[at].keeper.is_over():
+            if idle[at].settings is self.relay.settings and not idle[at].keeper.is_over():
                 found: Backend = idle.pop(at).keeper
                 return found
         while idle:
@@ -80,22 +86,23 @@ class Attachment:
 
     def hold_input(self) -> None:
         """More has come while the client waits."""
-        if self._relay.stream.rest() > MOST_HELD_BYTES and not self._is_input_held:
+        if self.relay.stream.rest() > MOST_HELD_BYTES and not self._is_input_held:
             self._is_input_held = True
-            self._relay.transport.pause_reading()
+            self.relay.waits_plainly = False
+            self.relay.transport.pause_reading()
 
     def resume_input(self) -> None:
         """The backend takes bytes again."""
-        if not self._is_input_held and not self._relay.transport.is_closing():
-            self._relay.transport.resume_reading()
+        if not self._is_input_held and not self.relay.transport.is_closing():
+            self.relay.transport.resume_reading()
 
     # Attaching
 
     def attach(self, backend: "Backend") -> None:
         """Take a backend that is free, after it was given this session's settings."""
-        relay, wanted = backend.relay, self._relay.settings
+        relay, wanted = backend.relay, self.relay.settings
         sql, self.prelude = self.prelude, ""
-        self._relay.is_particular = False
+        self.relay.is_particular = self.relay.waits_plainly = False
         is_doubted = monotonic() - relay.idle_since > backend.pool.check_after
         if relay.settings is not wanted:
             sync = sync_sql(residue_of(relay.settings), residue_of(wanted))
@@ -131,7 +138,7 @@ class Attachment:
 
     def restore(self, backend: "Backend") -> None:
         """Give the attached backend what a RESET took away: the values of the login."""
-        relay, wanted = backend.relay, self._relay.settings
+        relay, wanted = backend.relay, self.relay.settings
         sql = sync_sql(residue_of(relay.settings), residue_of(wanted))
         relay.settings = wanted
 
@@ -165,11 +172,11 @@ class Attachment:
         relay = backend.relay
         backend.state = "attached"
         self.tell_parameters(relay.params)
-        relay.client = self._relay
-        self._relay.backend = relay
+        relay.client = self.relay
+        self.relay.backend = relay
         if session.mode == "session":
-            self._relay.keeps = self._relay.is_transparent = True
-        if self._relay.is_write_paused:
+            self.relay.keeps = self.relay.is_transparent = True
+        if self.relay.is_write_paused:
             relay.transport.pause_reading()
         if self._first is not None:
             self._end_login()
@@ -178,12 +185,12 @@ class Attachment:
 
     def tell_parameters(self, reported: Reported) -> None:
         """Tell the client what is different on this backend, as a server would on a change."""
-        if reported is self._relay.params:
+        if reported is self.relay.params:
             return
-        if self._relay.params is not self.session.plane.nothing_reported:
-            for name, value in self._relay.params.changes_to(reported):
-                self._relay.transport.write(messages.parameter_status(name, value))
-        self._relay.params = reported
+        if self.relay.params is not self.session.plane.nothing_reported:
+            for name, value in self.relay.params.changes_to(reported):
+                self.relay.transport.write(messages.parameter_status(name, value))
+        self.relay.params = reported
 
     # At the login
 
@@ -194,7 +201,7 @@ class Attachment:
     async def first_backend(self) -> None:
         """Attach a backend during the login. Raises ShardRouterError."""
         self._first = first = asyncio.get_running_loop().create_future()
-        if self._relay.acquire():
+        if self.relay.acquire():
             self._first = None
             return
         await first
@@ -212,7 +219,7 @@ class Attachment:
 
     def go_on(self) -> None:
         """Take the messages that had to wait."""
-        relay = self._relay
+        relay = self.relay
         relay.is_waiting = False
         if self._is_input_held:
             self._is_input_held = False
@@ -225,7 +232,7 @@ class Attachment:
         self.waits_for = None
         if self._first is None:
             self.go_on()
-        elif self._relay.acquire():
+        elif self.relay.acquire():
             self._end_login()
 
     def fail(self, error: ShardRouterError) -> None:
@@ -235,7 +242,7 @@ class Attachment:
             self._end_login(error)
             return
         self._failure = error
-        self._relay.version = 0  # the choice is where the refusal is told
+        self.relay.version = 0  # the choice is where the refusal is told
         self.go_on()
 
     def take_failure(self) -> ShardRouterError | None:

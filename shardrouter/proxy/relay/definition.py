@@ -6,6 +6,9 @@ from typing import Final
 from shardrouter.sql import Effects
 
 PREFIX: Final = b"_sr"  # of names on backends; a client's own names never reach one
+UNKNOWN: Final = object()
+"""A backend's unnamed statement while nobody can tell what it is: never the client's."""
+
 _FIXED: Final = 5  # type byte and length
 
 

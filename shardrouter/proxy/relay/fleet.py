@@ -12,8 +12,8 @@ from typing import Protocol
 from shardrouter.control import Monitor, lease_clock
 from shardrouter.errors import NoPrimary, ShardRouterError
 from shardrouter.proxy.metrics_snapshot import BUCKETS
-from shardrouter.proxy.relay.pair import Standing
 from shardrouter.proxy.relay.pool import NodePool, PoolKey
+from shardrouter.proxy.relay.standing import Standing
 from shardrouter.proxy.relay.tally import Tally
 from shardrouter.routing import writable_node
 from shardrouter.topology import Node, NodeId, Role, Shard, ShardId, Topology

@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from shardrouter.errors import ShardRouterError, StatementRefused
-from shardrouter.proxy.relay.definition import Definition
+from shardrouter.proxy.relay.definition import UNKNOWN, Definition
 from shardrouter.proxy.relay.own_settings import PREFIX, OwnSettings
 from shardrouter.proxy.relay.own_statements import answer_own_setting, kept, own_select
-from shardrouter.proxy.relay.pair import UNKNOWN
 from shardrouter.proxy.relay.sequence_state import SequenceState
 from shardrouter.proxy.relay.sql_statements import SqlStatements, is_ours
 from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, WAIT
@@ -138,6 +137,11 @@ class Judge:
                 hint="take another name",
             )
         session = self.session
+        if session.mode == "statement" and effects.flags & Effect.BEGIN:
+            return StatementRefused(
+                "transactions of several statements are not possible in statement pooling",
+                hint='set proxy_pool.mode = "transaction"',
+            )
         is_strict = (
             session.plane.settings.proxy_session.pinning == "refuse" or session.mode == "statement"
         )

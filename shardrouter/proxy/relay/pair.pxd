@@ -2,16 +2,12 @@
 cimport cython
 from shardrouter.wire.backend_stream cimport BackendStream
 from shardrouter.wire.client_stream cimport ClientStream
+from shardrouter.proxy.relay.standing cimport Standing
 from shardrouter.proxy.relay.tally cimport Tally
 
-cdef int _NONE, _BROKEN, _CONTINUED, _QUERY, _SYNC, _CALL, _EXECUTE, _COPY_DATA, _COPY_END
+cdef int _NONE, _CONTINUED
 cdef int _SEEN_QUIET, _SEEN_CUT, _SEEN_RARE, _SEEN_BROKEN
 cdef int _FORWARD, _DROPPED, _WAIT, _CLOSED, _HELD, _IDLE
-
-cdef class Standing:
-    cdef public object clock
-    cdef public long long version
-    cdef public double deadline
 
 cdef class ClientRelay:
     cdef public object session
@@ -29,9 +25,9 @@ cdef class ClientRelay:
     cdef public bint keeps
     cdef public bint is_transparent
     cdef public bint is_waiting
+    cdef public bint waits_plainly
     cdef public bint is_write_paused
     cdef public bint is_dropping
-    cdef public bint is_refusing
     cdef public double answered_at
     cdef public double wrote_at
     cdef public long long queries
@@ -49,14 +45,7 @@ cdef class ClientRelay:
     cdef _end_span(self, Py_ssize_t end)
     @cython.locals(data=bytes, backend=BackendRelay)
     cdef _flush(self, Py_ssize_t end)
-    @cython.locals(stream=BackendStream)
-    cdef int _take(self, int kind) except -1
-    cdef int _refuse(self, int kind) except -1
-    cdef int _rest(self, int kind) except -1
-    @cython.locals(stream=ClientStream, backend=BackendRelay, plain=bint, text=bytes, verdict=int)
-    cdef int _query(self) except -1
-    @cython.locals(backend=BackendRelay)
-    cdef int _sync(self) except -1
+    cpdef int take(self, int kind) except -1
     @cython.locals(stream=BackendStream)
     cpdef start(self)
     @cython.locals(backend=BackendRelay, standing=Standing, idle=list, now=double)
@@ -85,5 +74,7 @@ cdef class BackendRelay:
 
     @cython.locals(client=ClientRelay)
     cpdef quiet(self)
+    @cython.locals(client=ClientRelay)
+    cdef bint _hand_over(self, object pool) except -1
     @cython.locals(client=ClientRelay)
     cpdef detach(self)

@@ -14,22 +14,15 @@ from collections import deque
 from time import monotonic
 from typing import Any
 
+from shardrouter.proxy.relay.standing import Standing
 from shardrouter.proxy.relay.tally import Tally
 from shardrouter.proxy.relay.verdicts import Verdict
-from shardrouter.sql.plain import is_plain
 from shardrouter.wire.backend_stream import BackendStream
 from shardrouter.wire.client_stream import ClientStream
-from shardrouter.wire.codes import Kind, Owed, Seen
+from shardrouter.wire.codes import Kind, Seen
 
 _NONE = int(Kind.NONE)
-_BROKEN = int(Kind.BROKEN)
 _CONTINUED = int(Kind.CONTINUED)
-_QUERY = int(Owed.QUERY)
-_SYNC = int(Owed.SYNC)
-_CALL = int(Owed.CALL)
-_EXECUTE = int(Owed.EXECUTE)
-_COPY_DATA = int(Owed.COPY_DATA)
-_COPY_END = int(Owed.COPY_END)
 _SEEN_QUIET = int(Seen.QUIET)
 _SEEN_CUT = int(Seen.CUT)
 _SEEN_RARE = int(Seen.RARE)
@@ -41,17 +34,6 @@ _WAIT = int(Verdict.WAIT)
 _HELD = int(Verdict.HELD)
 _CLOSED = int(Verdict.CLOSED)
 _IDLE = 73  # I
-
-UNKNOWN = object()  # a backend's unnamed statement while nobody can tell: never the client's
-
-
-class Standing:
-    """What a choice of a pool stands on: while it holds, the choice needs not be made anew."""
-
-    def __init__(self, clock: Any) -> None:
-        self.clock = clock  # the one leases are measured on
-        self.version = 1
-        self.deadline = -1e300
 
 
 class ClientRelay:
@@ -71,9 +53,9 @@ class ClientRelay:
         self.keeps = False
         self.is_transparent = False
         self.is_waiting = False
+        self.waits_plainly = False  # for a backend as it is, with nothing held back
         self.is_write_paused = False
         self.is_dropping = False
-        self.is_refusing = False
         self.is_started = False
         self.is_particular = False  # the backend must be prepared for what comes now
         self.text = b""
@@ -117,7 +99,7 @@ class ClientRelay:
             if kind == _CONTINUED:
                 verdict = _DROPPED if self.is_dropping else _FORWARD
             else:
-                verdict = self._take(kind)
+                verdict = self.take(kind)
             if verdict == _FORWARD:
                 self.is_dropping = False
                 if self.span < 0:
@@ -175,85 +157,9 @@ class ClientRelay:
             if backend.stream.owing == 0:  # or something came behind the rest
                 backend.quiet()
 
-    def _take(self, kind: int) -> int:
-        """Decide on one message; ask for a backend when it needs one."""
-        if kind == _BROKEN:
-            self.session.refuse_length()
-            return _CLOSED
-        if self.is_refusing:
-            return self._refuse(kind)
-        if kind == 81:  # Q
-            return self._query()
-        if kind == 83:  # S
-            return self._sync()
-        if kind == 80 or kind == 66 or kind == 68 or kind == 67:  # P, B, D, C
-            return self.statements.take(kind)
-        if self.backend is None:
-            verdict = self.session.enter(kind)
-            if verdict != _FORWARD:
-                return verdict
-        return self._rest(kind)
-
-    def _rest(self, kind: int) -> int:
-        stream = self.backend.stream
-        if kind == 69:  # E
-            if not stream.is_skipping:
-                self.start()
-                stream.expect(_EXECUTE)
-            return _FORWARD
-        if kind == 100:  # d
-            stream.note_copy(_COPY_DATA)
-        elif kind == 99 or kind == 102:  # c, f
-            stream.note_copy(_COPY_END)
-        elif kind == 70:  # F
-            if not stream.is_skipping:
-                self.session.judge.call()
-                self.start()
-                stream.expect(_CALL)
-        elif kind != 72:  # H
-            return self.session.take(kind)
-        return _FORWARD
-
-    def _refuse(self, kind: int) -> int:
-        """After an error of ours: ignore everything up to Sync, as a server does."""
-        if kind == 83:  # S
-            self.is_refusing = False
-            return self.session.sync_alone()
-        if kind == 88:  # X
-            return self.session.take(kind)
-        return _DROPPED
-
-    def _query(self) -> int:
-        stream = self.stream
-        text = stream.data[stream.start + 5 : stream.end - 1]
-        plain = not stream.is_partial and is_plain(text)
-        if not plain:
-            verdict = self.session.judge_query(text)
-            if verdict != _FORWARD:
-                return verdict
-        if self.backend is None and not self.acquire():
-            return self.session.not_acquired()
-        backend = self.backend
-        if backend.stream.is_skipping:
-            return _FORWARD  # the server ignores it too
-        if not plain:
-            self.session.mark()
-        self.text = text
-        self.statements.unnamed = backend.unnamed = None
-        if backend.stream.owing != 0:
-            self.session.doubt_unnamed()
-        self.start()
-        backend.stream.expect(_QUERY)
-        return _FORWARD
-
-    def _sync(self) -> int:
-        backend = self.backend
-        if backend is None:
-            return self.session.sync_alone()
-        self.start()
-        backend.stream.is_skipping = False
-        backend.stream.expect(_SYNC)
-        return _FORWARD
+    def take(self, kind: int) -> int:
+        """Return what becomes of the current message: see ``client_talk``."""
+        raise NotImplementedError
 
     def start(self) -> None:
         """Note that a query begins, unless another is under way."""
@@ -384,10 +290,34 @@ class BackendRelay:
             client.wrote_at = self.idle_since
         self.detach()
         pool = self.pool
-        if pool.waiters or pool.is_shrinking:
+        if pool.is_shrinking or (pool.waiters and not self._hand_over(pool)):
             pool.take_back(self)
-        else:
+        elif self.client is None:
             pool.idle.append(self)
+
+    def _hand_over(self, pool: Any) -> bool:
+        """Go straight to who waits longest, if that client needs nothing else first."""
+        waiter = pool.waiters[0]
+        client = waiter.relay
+        if (
+            not client.waits_plainly
+            or waiter.waits_for is not pool
+            or client.settings is not self.settings
+            or client.params is not self.params
+            or pool.is_paused
+            or self.transport.is_closing()
+        ):
+            return False
+        pool.waiters.popleft()
+        waiter.waits_for = None
+        self.tally.waited(self.idle_since - waiter.waits_since)
+        self.client = client
+        client.backend = self
+        client.is_waiting = False
+        if client.is_write_paused:
+            self.transport.pause_reading()
+        client.process()
+        return True
 
     def detach(self) -> None:
         """Part the client and this backend."""

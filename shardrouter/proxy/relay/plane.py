@@ -25,6 +25,7 @@ from shardrouter.proxy.relay.session import Session
 from shardrouter.proxy.relay.state import NO_ROLE, Reported, SessionState, States
 from shardrouter.proxy.relay.tally import Tally
 from shardrouter.sql import Effects, effects_of
+from shardrouter.sql.plain import PlainTexts
 from shardrouter.topology import Node, Shard
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ class Plane:
         self.nothing_reported: Reported = self.states.reported({})
         self.nothing_set: SessionState = self.states.state((), NO_ROLE, "")
         self.definitions = Definitions()
+        is_for_statements = settings.proxy_pool.mode == "statement"
+        self.plain_texts = PlainTexts(may_begin=not is_for_statements)
         self.fleet = Fleet(source, monitor, self._open_pool)
         self.sessions: dict[int, Session] = {}
         self.keys: dict[tuple[int, bytes], Session] = {}

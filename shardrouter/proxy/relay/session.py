@@ -16,9 +16,9 @@ from shardrouter.errors import (
 )
 from shardrouter.proxy.relay.attachment import Attachment
 from shardrouter.proxy.relay.choice import Choice
-from shardrouter.proxy.relay.definition import Definition
+from shardrouter.proxy.relay.client_talk import ClientTalk
+from shardrouter.proxy.relay.definition import UNKNOWN, Definition
 from shardrouter.proxy.relay.judge import Judge
-from shardrouter.proxy.relay.pair import UNKNOWN, ClientRelay
 from shardrouter.proxy.relay.state import NO_ROLE
 from shardrouter.proxy.relay.statements import Statements
 from shardrouter.proxy.relay.verdicts import CLOSED, DROPPED, FORWARD, WAIT
@@ -59,11 +59,12 @@ class Session:
         self.address = address
         self.began_at = monotonic()
         self.key: tuple[int, bytes] | None = None
-        self.relay = ClientRelay(
+        self.relay = ClientTalk(
             self,
             transport,
             plane.settings.proxy_session.max_message_bytes,
             plane.fleet.standing,
+            plane.plain_texts,
         )
         self.relay.statements = Statements(
             self.relay, self, plane.definitions, plane.settings.proxy_pool.prepared_statements

@@ -9,8 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from shardrouter.errors import StatementRefused
-from shardrouter.proxy.relay.definition import Definition
-from shardrouter.proxy.relay.pair import UNKNOWN
+from shardrouter.proxy.relay.definition import UNKNOWN, Definition
 from shardrouter.proxy.relay.undecided import Asked
 from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, HELD, WAIT
 from shardrouter.sql import Effect, Effects

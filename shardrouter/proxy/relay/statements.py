@@ -14,8 +14,8 @@ until that is known.
 
 from typing import Any
 
-from shardrouter.proxy.relay.definition import parse_message
-from shardrouter.proxy.relay.pair import UNKNOWN, BackendRelay, ClientRelay
+from shardrouter.proxy.relay.definition import UNKNOWN, parse_message
+from shardrouter.proxy.relay.pair import BackendRelay, ClientRelay
 from shardrouter.proxy.relay.undecided import Asked
 from shardrouter.proxy.relay.verdicts import Verdict
 from shardrouter.wire.codes import Owed

@@ -9,7 +9,7 @@ from collections import deque
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from shardrouter.proxy.relay.pair import UNKNOWN
+from shardrouter.proxy.relay.definition import UNKNOWN
 from shardrouter.wire.codes import Outcome
 
 if TYPE_CHECKING:
