@@ -36,9 +36,7 @@ class Tally:
 class NonceClient:
     """One client after the other under one number."""
 
-    def __init__(
-        self, proxy: ProxyProcess, number: int, rng: random.Random, tally: Tally
-    ) -> None:
+    def __init__(self, proxy: ProxyProcess, number: int, rng: random.Random, tally: Tally) -> None:
         self._proxy = proxy
         self._number = number
         self._rng = rng

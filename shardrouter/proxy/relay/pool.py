@@ -133,10 +133,10 @@ class NodePool:
                 hint="raise proxy_pool.size, or proxy_pool.max_waiters",
             )
         waiter.waits_for = self
-        self.used_at = monotonic()
-        waiter.waits_since = monotonic()
+        self.used_at = waiter.waits_since = monotonic()
         self.waiters.append(waiter)
-        self.grow()
+        if not self.is_denied:
+            self.grow()
 
     def take_back(self, relay: BackendRelay) -> None:
         """Give a backend that is free to who waits longest, or keep it, or close it."""
