@@ -13,6 +13,7 @@ from tests.support.wire_script import Answer, Pace, Turn, Wire, play
 from tests.support.wire_talks import RESET, TABLES
 
 DIRECT: Final = "direct"
+CLOSED: Final[Answer] = ("closed", b"")
 
 
 class Differential:
@@ -55,7 +56,21 @@ class Differential:
             for name in self._addresses:
                 if name != DIRECT:
                     found = self.answers(name, script, pace)
-                    assert found == expected, _difference(name, pace, expected, found)
+                    assert _is_same(expected, found), _difference(name, pace, expected, found)
+
+
+def _is_same(expected: list[Answer], found: list[Answer]) -> bool:
+    """Compare. Where Postgres hangs up on what was not read yet, TCP may take its words along."""
+    if found == expected or expected[-1] != CLOSED or found[-1] != CLOSED:
+        return found == expected
+    heard = [answer for answer in found[:-1] if not is_fatal(answer)]
+    return any(map(is_fatal, expected)) and heard == expected[: len(heard)]
+
+
+def is_fatal(answer: Answer) -> bool:
+    """True for an error that ends the connection."""
+    kind, essence = answer
+    return kind == "E" and isinstance(essence, tuple) and essence[0] == "FATAL"
 
 
 def _difference(name: str, pace: Pace, expected: list[Answer], found: list[Answer]) -> str:

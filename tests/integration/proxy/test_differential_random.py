@@ -24,7 +24,7 @@ def differential(
     made.close()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(script=SCRIPTS, pace=PACES)
 def test_random_talks(differential: Differential, script: Sequence[Turn], pace: Pace):
     differential.check(script, pace)
