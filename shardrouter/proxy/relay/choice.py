@@ -100,7 +100,9 @@ class Choice:
 
     def _choose(self, topology: Topology) -> "NodePool | None":
         shard = self.named_shard(topology)
-        wants_replica = self.role == REPLICA or (self.role == AUTO and self.reads_only)
+        # Said of this transaction only; when it has to wait, it is said again.
+        reads_only, self.reads_only = self.reads_only, False
+        wants_replica = self.role == REPLICA or (self.role == AUTO and reads_only)
         self._save_commit()
         if wants_replica:
             return self._choose_replica(topology, shard)
@@ -206,12 +208,16 @@ class Choice:
     def token_now(self) -> Token | None:
         """Return the token that covers all commits so far; None: ask again after the next view."""
         self._save_commit()
+        relay = self.session.relay
+        if relay.backend is not None and relay.backend.is_primary and self._shard_id is not None:
+            self._wrote[self._shard_id] = relay.answered_at  # kept: it was not given back since
         topology = self.session.plane.fleet.topology
         try:
             for shard_id, wrote_at in list(self._wrote.items()):
                 self._learn_position(topology.shard(shard_id), wrote_at)
         except _NotKnownYet:
             return None
+        self._forget_wait()
         return self.token
 
     # Waiting for the monitor

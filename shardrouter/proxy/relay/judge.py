@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from shardrouter.errors import ShardRouterError, StatementRefused
 from shardrouter.proxy.relay.definition import UNKNOWN, Definition
 from shardrouter.proxy.relay.own_settings import PREFIX, OwnSettings
-from shardrouter.proxy.relay.own_statements import answer_own_setting, kept, own_select
+from shardrouter.proxy.relay.own_statements import answer_own_setting, kept, own_select, own_set
+from shardrouter.proxy.relay.raising import raising
 from shardrouter.proxy.relay.sequence_state import SequenceState
 from shardrouter.proxy.relay.sql_statements import SqlStatements, is_ours
 from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, WAIT
@@ -235,26 +236,29 @@ class Judge:
         number = self.session.plane.definitions.next_number()
         return Definition(number, None, self.effects(beginning), is_plain=False)
 
-    def parse(self, definition: Definition) -> Definition:
-        """Return the statement to prepare in the place of this one: often the same."""
+    def parse(self, definition: Definition) -> Definition | None:
+        """Return the statement to run in the place of this one: often the same; None: wait."""
         error = self._objection(definition.effects)
         if error is not None:
             return self._instead(raising(error))
         statements = definition.effects.statements
         first = statements[0] if len(statements) == 1 else None
-        if isinstance(first, OwnSetting) and first.verb == "show":
-            return self._instead(own_select(self, first))
+        if isinstance(first, OwnSetting):
+            self.session.choice.is_any_shard_right = True
+            text = own_select(self, first) if first.verb == "show" else own_set(self, first)
+            return None if text is None else self._instead(text)
         self.use(definition)
         return definition
 
-    def own_parse(self, definition: Definition) -> Definition:
+    def own_parse(self, definition: Definition) -> Definition | None:
         """Return the statement to prepare for a client that has its backend for itself."""
         statements = definition.effects.statements
         first = statements[0] if len(statements) == 1 else None
         if not definition.effects.flags & Effect.OWN_SETTING:
             return definition
         if isinstance(first, OwnSetting) and first.verb == "show":
-            return self._instead(own_select(self, first))
+            text = own_select(self, first)
+            return None if text is None else self._instead(text)
         return self._instead(raising(kept(self.session, PREFIX + "*")))
 
     def use(self, definition: Definition, also: Effects = NO_EFFECTS) -> None:
@@ -290,29 +294,3 @@ class Judge:
             except ShardRouterError as error:
                 self.session.choice.problem = error
                 self.session.choice.changed()
-
-
-def raising(error: ShardRouterError) -> str:
-    """Return a statement that fails with an error of ours, as the server's own word.
-
-    Inside a transaction only the server can make it fail, and must.
-    """
-    where = "".join(
-        f" [{name} {value}]"
-        for name, value in (("shard", error.shard), ("node", error.node), ("epoch", error.epoch))
-        if value is not None
-    )
-    options = [
-        f"MESSAGE = {_literal(error.message + where)}",
-        f"ERRCODE = {_literal(error.sqlstate)}",
-    ]
-    if error.hint:
-        options.append(f"HINT = {_literal(error.hint)}")
-    body = f"BEGIN RAISE EXCEPTION USING {', '.join(options)}; END"
-    return f"DO LANGUAGE plpgsql {_literal(body)}"
-
-
-def _literal(text: str) -> str:
-    """Return a literal that reads the same whatever standard_conforming_strings says."""
-    quoted = text.replace("\\", "\\\\").replace("'", "''").replace("\0", "")
-    return f"E'{quoted}'"

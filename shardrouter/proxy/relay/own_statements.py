@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from shardrouter.errors import CatalogUnavailable, ShardRouterError, StatementRefused
 from shardrouter.proxy.relay.own_settings import PREFIX
+from shardrouter.proxy.relay.raising import raising
 from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, WAIT
 from shardrouter.sql import Effects
 from shardrouter.sql.effects import OwnSetting
@@ -42,6 +43,12 @@ def answer_own_setting(judge: "Judge", effects: Effects) -> int:
 
 
 def _set(judge: "Judge", statement: OwnSetting) -> int:
+    _change(judge, statement)
+    return judge.answer(messages.command_complete("RESET" if statement.verb == "reset" else "SET"))
+
+
+def _change(judge: "Judge", statement: OwnSetting) -> None:
+    """Set or reset one. Raises ShardRouterError; then nothing changed."""
     session = judge.session
     backend = session.relay.backend
     is_in_transaction = backend is not None and backend.stream.status != ord("I")
@@ -57,7 +64,6 @@ def _set(judge: "Judge", statement: OwnSetting) -> int:
     if backend is not None and session.relay.keeps and not session.choice.fits(backend.pool):
         judge.own.put_back(before, session.plane.fleet.topology)
         raise kept(session, statement.name)
-    return judge.answer(messages.command_complete("RESET" if statement.verb == "reset" else "SET"))
 
 
 def kept(session: "Session", name: str) -> StatementRefused:
@@ -93,19 +99,42 @@ def _wait_for_token(judge: "Judge") -> int:
     choice = judge.session.choice
     left = TOKEN_WAIT_SECONDS - choice.has_waited()
     if left <= 0:
-        raise CatalogUnavailable(
-            "the position of the last commit is not known: the primary does not answer",
-            hint="try again when it does",
-        )
+        raise _unknown_position()
     choice.wait_for_view(left)
     return WAIT
 
 
-def own_select(judge: "Judge", statement: OwnSetting) -> str:
-    """Return the SELECT that a backend answers for a SHOW that came as an extended query."""
+def own_set(judge: "Judge", statement: OwnSetting) -> str:
+    """Set one that came as an extended query; return what a backend answers in its place."""
+    try:
+        _change(judge, statement)
+    except ShardRouterError as error:
+        return raising(error)
+    verb = "RESET {}" if statement.verb == "reset" else "SET {} TO DEFAULT"
+    return verb.format(statement.name)  # a name that is one of ours, and nothing to the server
+
+
+def own_select(judge: "Judge", statement: OwnSetting) -> str | None:
+    """Return the SELECT that a backend answers for a SHOW that came as an extended query.
+
+    None: the position of the last commit is not known yet, the message is taken again.
+    """
     value = judge.own.show(statement.name)
     if statement.name == TOKEN:
-        token = judge.session.choice.token_now() or judge.session.choice.token
+        choice = judge.session.choice
+        token = choice.token_now()
+        if token is None and choice.has_waited() < TOKEN_WAIT_SECONDS:
+            choice.wait_for_view(TOKEN_WAIT_SECONDS - choice.has_waited())
+            return None
+        if token is None:
+            return raising(_unknown_position())
         value = token.to_text()
     quoted = value.replace("'", "''")
     return f"SELECT '{quoted}'::pg_catalog.text AS \"{statement.name}\""
+
+
+def _unknown_position() -> CatalogUnavailable:
+    return CatalogUnavailable(
+        "the position of the last commit is not known: the primary does not answer",
+        hint="try again when it does",
+    )

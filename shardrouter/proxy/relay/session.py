@@ -158,7 +158,7 @@ class Session:
     def define_long(self, beginning: bytes) -> Definition:
         return self.judge.define_long(beginning)
 
-    def judge_parse(self, definition: Definition) -> Definition:
+    def judge_parse(self, definition: Definition) -> Definition | None:
         return self.judge.parse(definition)
 
     def judge_use(self, definition: Definition) -> None:

@@ -35,7 +35,7 @@ cdef class Statements:
                    backend=BackendRelay)
     cdef int _parse(self) except -1
     @cython.locals(relay=ClientRelay)
-    cdef int _parse_named(self, BackendRelay backend, bytes name, object definition) except -1
+    cdef int _parse_named(self, BackendRelay backend, bytes name, object given, object judged) except -1
     @cython.locals(relay=ClientRelay, stream=BackendStream)
     cdef int _parse_again(self, BackendRelay backend, bytes name, object definition) except -1
     @cython.locals(stream=BackendStream)

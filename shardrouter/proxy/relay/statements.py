@@ -94,6 +94,8 @@ class Statements:
             return self._plain(_PARSE_UNNAMED)
         definition = self.session.define(stream.data[name_end + 1 : stream.end])
         judged = self.session.judge.own_parse(definition)
+        if judged is None:
+            return self.session.not_acquired()
         if judged is definition or relay.backend.stream.is_skipping:
             return self._plain(_PARSE_UNNAMED)
         relay.put(parse_message(stream.data[stream.start + 5 : name_end], judged.body))
@@ -113,8 +115,6 @@ class Statements:
             backend.stream.expect(code)
         return _FORWARD
 
-    # Parse
-
     def _parse(self) -> int:
         relay = self.relay
         stream = relay.stream
@@ -133,7 +133,7 @@ class Statements:
         else:
             definition = self.session.define_long(data[name_end + 1 : stream.end])
         judged = definition if definition.is_plain else self.session.judge_parse(definition)
-        backend = self._backend()
+        backend = None if judged is None else self._backend()
         if backend is None:
             return self.session.not_acquired()
         if backend.stream.is_skipping:
@@ -149,8 +149,7 @@ class Statements:
             return _DROPPED
         if self._is_undecided(backend):
             return self._wait(backend)
-        definition = judged
-        return self._parse_named(backend, data[stream.start + 5 : name_end], definition)
+        return self._parse_named(backend, data[stream.start + 5 : name_end], definition, judged)
 
     def _expect_unnamed(self, backend: BackendRelay) -> None:
         stream = backend.stream
@@ -172,34 +171,33 @@ class Statements:
         return bool(backend.parsing) and backend.stream.is_undecided()
 
     def _wait(self, backend: BackendRelay) -> int:
-        """The message is taken again when what was prepared is known, or all is answered."""
-        backend.is_held = True
+        backend.is_held = True  # the message is taken again when all is answered, or before
         return _WAIT
 
-    def _parse_named(self, backend: BackendRelay, name: bytes, definition: Any) -> int:
+    def _parse_named(self, backend: BackendRelay, name: bytes, given: Any, judged: Any) -> int:
         relay = self.relay
         known = self.names.get(name)
         if known is not None:
             # The server refuses it in its own words: under that name it has a statement already.
             self._prepare(backend, known)
-            body = known.body if definition.body is None else definition.body
+            body = known.body if judged.body is None else judged.body
             relay.put(parse_message(known.name, body))
             backend.parsing.append((_REFUSED, None, None))
             backend.stream.expect(_PARSE)
             return _DROPPED
-        self.names[name] = definition
-        if definition in backend.prepared:
+        self.names[name] = given  # what stands in its place is found anew at each use
+        if judged in backend.prepared:
             self.hits += 1
-            return self._parse_again(backend, name, definition)
+            return self._parse_again(backend, name, judged)
         self.misses += 1
         self._make_room(backend)
-        backend.prepared[definition] = True
-        backend.parsing.append((_NAMED, definition, name))
-        if definition.body is None:
-            relay.put(self.session.long_parse(definition, len(name)))
+        backend.prepared[judged] = True
+        backend.parsing.append((_NAMED, judged, name))
+        if judged.body is None:
+            relay.put(self.session.long_parse(judged, len(name)))
             backend.stream.expect(_PARSE)
             return _REPLACED
-        relay.put(definition.named_parse)
+        relay.put(judged.named_parse)
         backend.stream.expect(_PARSE)
         return _DROPPED
 
@@ -248,8 +246,6 @@ class Statements:
             )
             stream.expect(_CLOSE_HIDDEN)
 
-    # Bind and Describe
-
     def _bind(self) -> int:
         relay = self.relay
         stream = relay.stream
@@ -269,7 +265,9 @@ class Statements:
         name = relay.stream.data[portal_end + 1 : name_end]
         definition = self.names.get(name)
         if definition is not None and not definition.is_plain:
-            self.session.judge_use(definition)
+            definition = self.session.judge_parse(definition)
+            if definition is None:
+                return self.session.not_acquired()
         backend = self._backend()
         if backend is None:
             return self.session.not_acquired()
@@ -347,6 +345,10 @@ class Statements:
         if is_statement and stream.end - stream.start > 7:
             name = data[stream.start + 6 : stream.end - 1]
             definition = self.names.get(name)
+            if definition is not None and not definition.is_plain:
+                definition = self.session.judge_parse(definition)
+                if definition is None:
+                    return self.session.not_acquired()
             if definition is not None:
                 self._prepare(backend, definition)
                 name = definition.name
@@ -359,8 +361,6 @@ class Statements:
             self._bring_unnamed(backend, self.unnamed)
         backend.stream.expect(_DESCRIBE)
         return _FORWARD
-
-    # Close
 
     def _close(self) -> int:
         relay = self.relay
