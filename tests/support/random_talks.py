@@ -45,12 +45,6 @@ SQL: Final = st.sampled_from(
         "",
         ";",
         "SELEC",
-        "PREPARE one AS SELECT 10",
-        "PREPARE two (int) AS SELECT $1 + 1",
-        "EXECUTE one",
-        "EXECUTE two (1)",
-        "DEALLOCATE one",
-        "DEALLOCATE ALL",
         "SELECT noisy(6)",
         "SET LOCAL work_mem = '5MB'",
     ]
