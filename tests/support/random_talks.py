@@ -91,9 +91,7 @@ def copies(draw: st.DrawFn) -> list[Turn]:
     rows = draw(st.lists(st.sampled_from(["7\tx\n", "8\ty\n", "1\tdup\n", "x\n"]), max_size=3))
     parts = [data(row) for row in rows]
     if draw(st.integers(0, 3)) == 0:
-        parts.insert(
-            0, draw(st.sampled_from([SYNC, FLUSH, query("SELECT 1"), parse("s", "SELECT 1")]))
-        )
+        parts.insert(0, draw(st.sampled_from([SYNC, FLUSH])))  # at others Postgres hangs up
     end = draw(st.sampled_from([COPY_DONE, COPY_DONE, COPY_FAIL]))
     if draw(st.booleans()):
         return [Turn(query(COPY_IN) + b"".join(parts) + end + SYNC)]
