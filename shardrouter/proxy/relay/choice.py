@@ -56,6 +56,7 @@ class Choice:
             return self._choose(topology)
         except ShardRouterError as error:
             self._forget_wait()
+            self.is_any_shard_right = False
             session.refuse(error)
             return None
 
@@ -72,6 +73,11 @@ class Choice:
         if self.role == PRIMARY and not pool.is_for_writes:
             return False
         return shard.id == pool.shard.id
+
+    def take_any_shard(self) -> None:
+        """What comes next concerns no shard: if none is named, any will do for it alone."""
+        is_named = self.shard is not None or self.slot is not None
+        self.is_any_shard_right = not is_named and self.session.relay.backend is None
 
     def changed(self) -> None:
         """The session's wishes changed: choose anew."""
@@ -121,11 +127,12 @@ class Choice:
             return None
         self._forget_wait()
         pool = self._pool_of(shard, node)
-        self.is_any_shard_right = False
         relay = self.session.relay
         relay.pool = pool
-        # Under ``auto`` the next transaction may be READ ONLY.
-        relay.version = fleet.standing.version if self.role == PRIMARY else 0
+        # Under ``auto`` the next transaction may be READ ONLY; and any shard will do but once.
+        stands = self.role == PRIMARY and not self.is_any_shard_right
+        relay.version = fleet.standing.version if stands else 0
+        self.is_any_shard_right = False
         return pool
 
     def _choose_replica(self, topology: Topology, shard: Shard) -> "NodePool | None":

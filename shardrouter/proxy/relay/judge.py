@@ -244,8 +244,8 @@ class Judge:
         statements = definition.effects.statements
         first = statements[0] if len(statements) == 1 else None
         if isinstance(first, OwnSetting):
-            self.session.choice.is_any_shard_right = True
             text = own_select(self, first) if first.verb == "show" else own_set(self, first)
+            self.session.choice.take_any_shard()
             return None if text is None else self._instead(text)
         self.use(definition)
         return definition
@@ -272,7 +272,7 @@ class Judge:
             )
         self._judged = effects
         if effects.flags & Effect.OWN_SETTING:
-            self.session.choice.is_any_shard_right = True
+            self.session.choice.take_any_shard()
         self._read_begin(effects)
         if definition.body is None:
             self._judged = NO_EFFECTS
