@@ -43,27 +43,29 @@ class NonceClient:
         self._tally = tally
         self._count = 0
         self._raw: RawClient | None = None
-        self._acts: list[Callable[[RawClient], Awaitable[None]]] = [
-            *[self._simple] * 6,
-            *[self._several] * 2,
-            *[self._extended] * 6,
-            *[self._named] * 4,
-            *[self._pipeline] * 4,
-            *[self._flush] * 2,
-            *[self._copy] * 2,
-            *[self._transaction] * 2,
-            *[self._error] * 2,
-            *[self._setting] * 1,
-            self._pieces,
-            self._cancelled,
-            self._cancelled_late,
-            self._slow,
-            self._large,
-            self._reset_in_message,
-            self._reset_at_work,
-            self._reset_unread,
-            self._leave_open,
-        ]
+        weights: dict[Callable[[RawClient], Awaitable[None]], int] = {
+            self._simple: 200,
+            self._several: 60,
+            self._extended: 200,
+            self._named: 80,
+            self._pipeline: 100,
+            self._flush: 60,
+            self._copy: 60,
+            self._transaction: 40,
+            self._error: 60,
+            self._setting: 20,
+            self._pieces: 30,
+            self._ignored: 20,
+            self._cancelled: 3,
+            self._cancelled_late: 20,
+            self._slow: 1,
+            self._large: 5,
+            self._reset_in_message: 20,
+            self._reset_at_work: 5,
+            self._reset_unread: 3,
+            self._leave_open: 5,
+        }
+        self._acts, self._weights = list(weights), list(weights.values())
 
     async def run(self) -> None:
         """Ask until the tally is over."""
@@ -79,7 +81,7 @@ class NonceClient:
             await self._connect()
             return
         try:
-            await self._rng.choice(self._acts)(self._raw)
+            await self._rng.choices(self._acts, self._weights)[0](self._raw)
         except ConnectionError:
             self._drop()
 
@@ -247,6 +249,15 @@ class NonceClient:
         raw.send(data[at:])
         await self._expect(raw, [nonce])
 
+    async def _ignored(self, raw: RawClient) -> None:
+        """CopyData outside of COPY is ignored; its end comes when all before it is answered."""
+        nonce, other = self._nonce(), self._nonce()
+        data = messages.typed(b"d", b"x" * 100_000)
+        raw.send(messages.query(f"SELECT '{nonce}'"), data[:50_000])
+        await self._expect(raw, [nonce])
+        raw.send(data[50_000:], messages.query(f"SELECT '{other}'"))
+        await self._expect(raw, [other])
+
     # Cancels, and time limits
 
     async def _cancelled(self, raw: RawClient) -> None:
@@ -278,8 +289,9 @@ class NonceClient:
         text = f"SELECT '{nonce}' FROM generate_series(1, {_LARGE_ROWS})"
         raw.send(messages.query(text))
         await asyncio.sleep(0.01)
+        before = self._tally.answered
         await self._expect(raw, [nonce] * _LARGE_ROWS)
-        self._tally.answered -= _LARGE_ROWS - 1
+        self._tally.answered = before + 1
 
     # Going without a word
 

@@ -7,6 +7,7 @@ message, reset the connection, leave transactions open, do not read, or wait in 
 import asyncio
 import os
 import random
+import sys
 import time
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from tests.plugins.fix_raw import ProxyLike
 from tests.support.nonce_client import NonceClient, Tally
 
-SECONDS = 12.0
+SECONDS = 10.0
 CLIENTS = 150
 LONG_RUN_QUERIES = 1_000_000
 LONG_RUN_SECONDS = 3600.0
@@ -46,23 +47,13 @@ async def _storm(proxy_like: ProxyLike, clients: int, queries: int, seconds: flo
         }
     )
     seed = int(os.environ.get("SHARDROUTER_NONCE_SEED", str(random.randrange(2**32))))
-    print(f"seed {seed}")
+    sys.stdout.write(f"seed {seed}\n")
     tally = Tally(queries, time.monotonic() + seconds)
-    try:
-      async with asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:
         for number in range(clients):
             client = NonceClient(proxy, number, random.Random(f"{seed} {number}"), tally)
             group.create_task(client.run())
-    finally:
-        with proxy.admin() as a:
-            for w in ("CLIENTS", "POOLS", "BACKENDS", "SERVERS"):
-                try:
-                    cur=a.execute("SHOW "+w)
-                    print(w,[d.name for d in cur.description])
-                    for r in cur: print(r)
-                except Exception as e: print(e)
-        print(proxy.log[-3000:])
-    print(tally)
+    sys.stdout.write(f"{tally}\n")
     log = proxy.log
     assert "Traceback" not in log, log[-4000:]
     assert "backend_protocol_error" not in log
