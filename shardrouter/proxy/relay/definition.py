@@ -9,6 +9,7 @@ PREFIX: Final = b"_sr"  # of names on backends; a client's own names never reach
 UNKNOWN: Final = object()
 """A backend's unnamed statement while nobody can tell what it is: never the client's."""
 
+SQL_MARK: Final = b"\0SQL"  # of what SQL's PREPARE made; no text of a Parse begins with NUL
 _FIXED: Final = 5  # type byte and length
 
 
@@ -17,6 +18,9 @@ class Definition:
 
     ``body`` is ``text NUL count types``; None where it was too long to be kept: such a statement
     cannot be prepared again and pins its client. Compared by identity.
+
+    ``named_parse`` first closes the name: where that is not certain to be free, it is then. Empty
+    where no Parse makes this statement.
     """
 
     __slots__ = ("body", "effects", "is_plain", "name", "named_parse", "unnamed_parse")
@@ -26,13 +30,21 @@ class Definition:
         self.effects = effects
         self.is_plain = is_plain
         self.name = PREFIX + b"%d" % number
-        self.named_parse = b"" if body is None else parse_message(self.name, body)
+        is_parsed = body is not None and not body.startswith(SQL_MARK)
+        self.named_parse = b""
+        if body is not None and is_parsed:
+            self.named_parse = close_message(self.name) + parse_message(self.name, body)
         self.unnamed_parse = b"" if body is None else parse_message(b"", body)
 
 
 def parse_message(name: bytes, body: bytes) -> bytes:
     """Return a Parse message of a name and what follows it."""
     return b"P%b%b\0%b" % ((len(name) + len(body) + _FIXED).to_bytes(4), name, body)
+
+
+def close_message(name: bytes) -> bytes:
+    """Return a Close message of a statement."""
+    return b"C%bS%b\0" % ((len(name) + 1 + _FIXED).to_bytes(4), name)
 
 
 class Definitions:

@@ -177,6 +177,9 @@ class Session:
         self.relay.backend.unnamed = UNKNOWN
         self.relay.statements.changes += 1
 
+    def bring(self, definition: Definition) -> None:
+        self.judge.sql.bring(definition)
+
     def count_eviction(self) -> None:
         self.plane.evictions += 1
 

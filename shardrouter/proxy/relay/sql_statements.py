@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from shardrouter.errors import StatementRefused
-from shardrouter.proxy.relay.definition import UNKNOWN, Definition
+from shardrouter.proxy.relay.definition import SQL_MARK, UNKNOWN, Definition
+from shardrouter.proxy.relay.own_answers import OwnAnswer
 from shardrouter.proxy.relay.undecided import Asked
 from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, HELD, WAIT
 from shardrouter.sql import Effect, Effects
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from shardrouter.proxy.relay.judge import Judge
     from shardrouter.proxy.relay.session import Session
 
-_SQL_MARK: Final = b"\0SQL"  # no text of a Parse message begins with NUL
+EXISTS_ALREADY: Final = "42P05"
 NO_EFFECTS: Final = Effects(Effect.NONE, ())
 _OURS: Final = b"_sr"
 
@@ -107,7 +108,7 @@ class SqlStatements:
         return HELD
 
     def _definition(self, statement: Prepare) -> Definition:
-        key = _SQL_MARK + statement.types + b"\0" + statement.body
+        key = SQL_MARK + statement.types + b"\0" + statement.body
         definitions = self._session.plane.definitions
         found = definitions.get(key)
         if found is None:
@@ -135,22 +136,36 @@ class SqlStatements:
         self._put_query(text[: name_in_text.start] + definition.name + text[name_in_text.end :])
         return DROPPED
 
+    def bring(self, definition: Definition) -> None:
+        """Have a statement for a Bind or Describe that no Parse makes, where that is possible.
+
+        Else the server says by its name that there is none.
+        """
+        backend = self._session.relay.backend
+        if definition.body is not None and not backend.stream.owed():
+            self._bring(definition)
+            backend.unnamed = UNKNOWN  # a simple query was sent
+
     def _bring(self, definition: Definition) -> None:
         """Prepare a statement on the backend, with the answer kept from the client."""
         relay = self._session.relay
         backend = relay.backend
         backend.prepared[definition] = True
         body = definition.body or b""
-        if body.startswith(_SQL_MARK):
+        if body.startswith(SQL_MARK):
             relay.put(messages.query(sql_prepare(definition)))
         else:
             relay.put(definition.named_parse)
             relay.put(messages.sync())
             backend.parsing.append((Asked.PREPARED, definition, None))
+            backend.stream.expect(int(Owed.CLOSE_HIDDEN))
             backend.stream.expect(int(Owed.PARSE_HIDDEN))
-        backend.keeper.expect_own(
-            lambda answer: backend.prepared.pop(definition, None) if answer.error else None
-        )
+
+        def note(answer: OwnAnswer) -> None:
+            if answer.error is not None and answer.error.get("C") != EXISTS_ALREADY:
+                backend.prepared.pop(definition, None)
+
+        backend.keeper.expect_own(note)
 
     def _deallocate(self, statement: Deallocate) -> int:
         if self._judge.wait_until_quiet():
@@ -208,7 +223,7 @@ class SqlStatements:
 def sql_prepare(definition: Definition) -> bytes:
     """Return the PREPARE of a statement that was prepared by SQL."""
     assert definition.body is not None
-    types, _, body = definition.body[len(_SQL_MARK) :].partition(b"\0")
+    types, _, body = definition.body[len(SQL_MARK) :].partition(b"\0")
     return b"PREPARE " + definition.name + types + b" AS " + body
 
 

@@ -60,8 +60,7 @@ class Statements:
         self.unnamed: Any = None
         self.changes = 0  # of the unnamed statement
         self.lone_change = 0  # the last that was sent while nothing else was under way
-        self.hits = 0
-        self.misses = 0
+        self.hits = self.misses = 0
 
     def take(self, kind: int) -> int:
         """Decide on a Parse, Bind, Describe or Close."""
@@ -127,9 +126,7 @@ class Statements:
         definition = None
         if not stream.is_partial:
             body = data[name_end + 1 : stream.end]
-            definition = self.definitions.get(body)
-            if definition is None:
-                definition = self.session.define(body)
+            definition = self.definitions.get(body) or self.session.define(body)
         else:
             definition = self.session.define_long(data[name_end + 1 : stream.end])
         judged = definition if definition.is_plain else self.session.judge_parse(definition)
@@ -198,6 +195,7 @@ class Statements:
             backend.stream.expect(_PARSE)
             return _REPLACED
         relay.put(judged.named_parse)
+        backend.stream.expect(_CLOSE_HIDDEN)
         backend.stream.expect(_PARSE)
         return _DROPPED
 
@@ -223,11 +221,13 @@ class Statements:
                 prepared[definition] = prepared.pop(definition)  # the last in order is the newest
             return
         self.misses += 1
-        if definition.body is None:
-            return  # the backend that had it is gone, which the server says by its name
+        if not definition.named_parse:
+            self.session.bring(definition)
+            return
         self._make_room(backend)
         prepared[definition] = True
         self.relay.put(definition.named_parse)
+        backend.stream.expect(_CLOSE_HIDDEN)
         backend.parsing.append((_PREPARED, definition, None))
         backend.stream.expect(_PARSE_HIDDEN)
 
