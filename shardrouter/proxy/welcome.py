@@ -48,7 +48,7 @@ class Welcome:
         try:
             reported = await self._first_words(session)
         except BaseException:
-            session.is_over = True
+            session.client_lost(None)  # it may have a backend already
             raise
         if channel.is_over or channel.transport.is_closing():
             session.client_lost(None)

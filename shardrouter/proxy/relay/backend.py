@@ -89,10 +89,11 @@ class Backend:
 
     def is_hung(self, now: float) -> bool:
         """True when a question of ours is not answered."""
-        if not self._answers:
+        client = self.relay.client  # one that does not read keeps us from reading, too
+        if not self._answers or (client is not None and client.is_write_paused):
             return False
-        is_awaited = self.reserved_for is not None  # by a client, as for a login
-        limit = self.pool.settings.connect_timeout_seconds if is_awaited else OWN_SECONDS
+        settings = self.pool.settings  # a backend that is reserved is waited for, as for a login
+        limit = OWN_SECONDS if self.reserved_for is None else settings.connect_timeout_seconds
         return now - self._answers[0].asked_at > limit
 
     # What the relay tells
