@@ -89,11 +89,11 @@ class Backend:
 
     def is_hung(self, now: float) -> bool:
         """True when a question of ours is not answered."""
-        client = self.relay.client  # one that does not read keeps us from reading, too
+        client = self.relay.client
         if not self._answers or (client is not None and client.is_write_paused):
-            return False
-        settings = self.pool.settings  # a backend that is reserved is waited for, as for a login
-        limit = OWN_SECONDS if self.reserved_for is None else settings.connect_timeout_seconds
+            return False  # one that does not read keeps us from reading, too
+        awaited = self.pool.settings.connect_timeout_seconds  # by a client, as for a login
+        limit = OWN_SECONDS if self.reserved_for is None else awaited
         return now - self._answers[0].asked_at > limit
 
     # What the relay tells
