@@ -93,8 +93,7 @@ class Backend:
         if not self._answers or (client is not None and client.is_write_paused):
             return False  # one that does not read keeps us from reading, too
         awaited = self.pool.settings.connect_timeout_seconds  # by a client, as for a login
-        limit = OWN_SECONDS if self.reserved_for is None else awaited
-        return now - self._answers[0].asked_at > limit
+        return now - self._answers[0].asked_at > (awaited if self.reserved_for else OWN_SECONDS)
 
     # What the relay tells
 
