@@ -154,6 +154,7 @@ class Welcome:
         leftover = channel.detach()
         transport = channel.transport
         plane.admit(session, (pid, key))
+        session.attachment.logged_in()
         transport.set_protocol(session.relay)  # type: ignore[arg-type]  # compiled
         transport.write(b"".join(words))
         if leftover:

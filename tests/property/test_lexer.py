@@ -4,8 +4,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shardrouter.sql import LEAVES_SOMETHING, Effect, effects_of, is_plain
-from shardrouter.sql.plain import PlainTexts
 from shardrouter.sql.lexer import TokenKind, tokens
+from shardrouter.sql.plain import PlainTexts
 from shardrouter.sql.session_effects import unread
 from tests.support.session_statements import HARMLESS, LEAVING, PLAIN
 

@@ -60,8 +60,7 @@ class Attachment:
 
     def _wait_plainly(self) -> None:
         """Any backend that is like the client may be handed over without asking here."""
-        is_special = self.session.mode == "session" or self.relay.is_particular
-        self.relay.waits_plainly = self._first is None and not is_special
+        self.relay.waits_plainly = self.relay.waiter is not None and not self.relay.is_particular
 
     def _best_idle(self, pool: "NodePool") -> "Backend | None":
         """Take an idle backend, if possible one that needs no change of settings."""
@@ -206,6 +205,11 @@ class Attachment:
             return
         await first
 
+    def logged_in(self) -> None:
+        """From now on the client waits without being asked for more than its turn."""
+        if self.session.mode != "session":
+            self.relay.waiter = self
+
     def _end_login(self, error: ShardRouterError | None = None) -> None:
         first, self._first = self._first, None
         if first is None or first.done():
@@ -220,7 +224,7 @@ class Attachment:
     def go_on(self) -> None:
         """Take the messages that had to wait."""
         relay = self.relay
-        relay.is_waiting = False
+        relay.is_waiting = relay.waits_plainly = False
         if self._is_input_held:
             self._is_input_held = False
             relay.transport.resume_reading()

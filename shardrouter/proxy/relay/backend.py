@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shardrouter.errors import BackendError
 from shardrouter.proxy.backend_login import send_cancel
-from shardrouter.proxy.log_events import log_slow_query
 from shardrouter.proxy.relay.last_words import is_kept_back, loss
 from shardrouter.proxy.relay.own_answers import OwnAnswer, read_row, unused
 from shardrouter.proxy.relay.pair import BackendRelay
+from shardrouter.proxy.relay.slow_query import tell_slow_query
 from shardrouter.proxy.relay.state import Reported
 from shardrouter.proxy.relay.undecided import lose_unnamed, settle
 from shardrouter.sql.session_inspection import DISCARD_SQL, inspection_sql, read_inspection
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MOST_DISCARDED_BYTES: Final = 1 << 20  # of answers to a client that left
 GOODBYE_SECONDS: Final = 5.0  # for the server to close after our goodbye
 OWN_SECONDS: Final = 15.0  # for a question of ours, before the backend counts as hung
 READ_ONLY: Final = "25006"
@@ -58,6 +59,7 @@ class Backend:
         self.opened_at = monotonic()
         self.dies_at = dies_at
         self.closes_since = math.inf
+        self.discarded_bytes = 0
         self.replays = 0
         self.is_primary = reported.values.get("in_hot_standby", "off") == "off"
         self.relay = BackendRelay(self, pool, transport, pool.tally, self.is_primary)
@@ -177,6 +179,11 @@ class Backend:
 
     def unattached(self, flags: int) -> None:
         """Bytes came while no client has this backend."""
+        if self.state == "closing":
+            self.discarded_bytes += len(self.relay.stream.data)
+            if self.discarded_bytes > MOST_DISCARDED_BYTES:
+                self.abort()  # as with Postgres itself, who does not read does not get it done
+                return
         if self._last_words is not None and self.state != "closing":
             self.close("the server ended it")  # nobody may get it: its words were for nobody
         if flags & Seen.QUIET and self._then is not None:
@@ -277,19 +284,7 @@ class Backend:
 
     def slow_query(self, seconds: float) -> None:
         """A statement took longer than the log wants to let pass."""
-        client = self.relay.client
-        if client is not None:
-            log_slow_query(
-                client.text,
-                seconds=seconds,
-                client=client.session.number,
-                user=self.pool.key.user,
-                database=self.pool.key.database,
-                shard=self.pool.shard.id,
-                node=self.pool.key.node,
-                standard_strings=self.relay.params.standard_strings,
-                ascii_safe_encoding=self.relay.params.is_ascii_safe,
-            )
+        tell_slow_query(self.relay, seconds)
 
     # Cleaning
 
@@ -297,8 +292,11 @@ class Backend:
         """Its client is gone: make it as new and give it back, or close it."""
         relay = self.relay
         stream = relay.stream
-        if relay.is_doubtful or stream.is_mid_message() or self.is_over():
+        if relay.is_doubtful or self.is_over():
             self.close("unclean")
+            return
+        if stream.is_mid_message():
+            self.abort()  # nobody reads the rest: the server ends what it cannot send
             return
         if self.owes_client():
             self.linger()

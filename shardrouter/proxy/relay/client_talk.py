@@ -97,7 +97,7 @@ class ClientTalk(ClientRelay):
             if verdict != _FORWARD:
                 return verdict
         if self.backend is None and not self.acquire():
-            return self.session.not_acquired()
+            return self.not_acquired()
         backend = self.backend
         if backend.stream.is_skipping:
             return _FORWARD  # the server ignores it too

@@ -4,6 +4,7 @@ The text decides only when to ask the server what the session holds; the server'
 (``Session.learn``).
 """
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -14,14 +15,14 @@ from shardrouter.proxy.relay.own_statements import answer_own_setting, kept, own
 from shardrouter.proxy.relay.raising import raising
 from shardrouter.proxy.relay.sequence_state import SequenceState
 from shardrouter.proxy.relay.sql_statements import SqlStatements, is_ours
-from shardrouter.proxy.relay.verdicts import DROPPED, FORWARD, WAIT
+from shardrouter.proxy.relay.verdicts import CLOSED, DROPPED, FORWARD, WAIT
 from shardrouter.sql import Effect, Effects
 from shardrouter.sql.effects import Begin, OwnSetting, ResetAll
-from shardrouter.sql.plain import is_plain
 from shardrouter.wire import messages
 from shardrouter.wire.codes import Owed
 
 if TYPE_CHECKING:
+    from shardrouter.proxy.relay.pair import BackendRelay
     from shardrouter.proxy.relay.session import Session
 
 INSPECTED: Final = (
@@ -67,6 +68,8 @@ class Judge:
         if self.session.relay.is_transparent:
             # Only the proxy's settings are not the server's: taken by it they would change nothing.
             return answer_own_setting(self, effects) if flags & Effect.OWN_SETTING else FORWARD
+        if self._ends_at_begin(effects):
+            return CLOSED
         if self._is_refused(effects):
             return DROPPED
         if flags & Effect.OWN_SETTING:
@@ -116,6 +119,17 @@ class Judge:
         if any(isinstance(each, ResetAll) for each in effects.statements):
             self.own.reset_all(self.session.plane.fleet.topology)
 
+    def _ends_at_begin(self, effects: Effects) -> bool:
+        """End the session of who begins a transaction in statement pooling.
+
+        An error alone would have what follows run outside a transaction.
+        """
+        is_alone = len(effects.statements) == 1  # with others, it may end there, too
+        if self.session.mode != "statement" or not effects.flags & Effect.BEGIN or not is_alone:
+            return False
+        self.session.in_transaction()
+        return True
+
     def _is_refused(self, effects: Effects) -> bool:
         """Refuse what cannot be done in this pool, or is not wanted here."""
         error = self._objection(effects)
@@ -138,11 +152,6 @@ class Judge:
                 hint="take another name",
             )
         session = self.session
-        if session.mode == "statement" and effects.flags & Effect.BEGIN:
-            return StatementRefused(
-                "transactions of several statements are not possible in statement pooling",
-                hint='set proxy_pool.mode = "transaction"',
-            )
         is_strict = (
             session.plane.settings.proxy_session.pinning == "refuse" or session.mode == "statement"
         )
@@ -208,10 +217,13 @@ class Judge:
 
     def _release(self) -> None:
         """Nothing was asked of the backend, so no answer of its will set it free."""
-        client = self.session.relay
-        client.flush()
-        backend = client.backend
-        if backend is not None and not backend.stream.owed():
+        backend = self.session.relay.backend
+        if backend is not None:
+            # Later: the next who gets it may be answered here too, and so on without end.
+            asyncio.get_running_loop().call_soon(self._release_now, backend)
+
+    def _release_now(self, backend: "BackendRelay") -> None:
+        if backend.client is self.session.relay and not backend.stream.owed():
             backend.quiet()
 
     def is_failed(self) -> bool:
@@ -227,7 +239,7 @@ class Judge:
     def define(self, body: bytes) -> Definition:
         """Return the statement of a Parse message that was not seen before."""
         text = body[: body.find(b"\0")]
-        plain = is_plain(text)
+        plain = self.session.plane.plain_texts.has(text)
         effects = NO_EFFECTS if plain else self.effects(text)
         return self.session.plane.definitions.add(body, effects, plain)
 
@@ -238,6 +250,8 @@ class Judge:
 
     def parse(self, definition: Definition) -> Definition | None:
         """Return the statement to run in the place of this one: often the same; None: wait."""
+        if self._ends_at_begin(definition.effects):
+            return None
         error = self._objection(definition.effects)
         if error is not None:
             return self._instead(raising(error))

@@ -26,6 +26,7 @@ cdef class ClientRelay:
     cdef public bint is_transparent
     cdef public bint is_waiting
     cdef public bint waits_plainly
+    cdef public object waiter
     cdef public bint is_write_paused
     cdef public bint is_dropping
     cdef public double answered_at
@@ -50,6 +51,8 @@ cdef class ClientRelay:
     cpdef start(self)
     @cython.locals(backend=BackendRelay, standing=Standing, idle=list, now=double)
     cpdef bint acquire(self) except -1
+    cdef bint _stand_in_row(self, object pool) except -1
+    cpdef int not_acquired(self) except -1
 
 cdef class BackendRelay:
     cdef public object keeper

@@ -54,6 +54,7 @@ class ClientRelay:
         self.is_transparent = False
         self.is_waiting = False
         self.waits_plainly = False  # for a backend as it is, with nothing held back
+        self.waiter: Any = None  # who stands in the row for it, once it is logged in
         self.is_write_paused = False
         self.is_dropping = False
         self.is_started = False
@@ -171,7 +172,8 @@ class ClientRelay:
                 self.started = monotonic()
 
     def acquire(self) -> bool:
-        """Attach a backend. False: see ``session.not_acquired``."""
+        """Attach a backend. False: see ``not_acquired``."""
+        self.waits_plainly = False
         standing = self.standing
         pool = self.pool
         if self.version != standing.version or standing.clock() >= standing.deadline:
@@ -196,7 +198,26 @@ class ClientRelay:
                     backend.transport.pause_reading()
                 return True
             idle.append(backend)
+        elif pool.is_denied and self._stand_in_row(pool):
+            return False
         return self.session.acquire_slowly(pool)
+
+    def _stand_in_row(self, pool: Any) -> bool:
+        """Wait for a backend where there is nothing else to be done. False: there may be."""
+        waiter = self.waiter
+        waiters = pool.waiters
+        if waiter is None or self.is_particular or len(waiters) >= pool.most_waiters:
+            return False
+        waiter.waits_for = pool
+        waiter.waits_since = pool.used_at = monotonic()
+        waiters.append(waiter)
+        self.waits_plainly = True
+        return True
+
+    def not_acquired(self) -> int:
+        """Say what becomes of the message for which there is no backend now."""
+        verdict: int = _WAIT if self.waits_plainly else self.session.not_acquired()
+        return verdict
 
 
 class BackendRelay:
@@ -290,10 +311,12 @@ class BackendRelay:
             client.wrote_at = self.idle_since
         self.detach()
         pool = self.pool
-        if pool.is_shrinking or (pool.waiters and not self._hand_over(pool)):
+        if pool.is_shrinking:
             pool.take_back(self)
-        elif self.client is None:
+        elif not pool.waiters:
             pool.idle.append(self)
+        elif not self._hand_over(pool):
+            pool.take_back(self)
 
     def _hand_over(self, pool: Any) -> bool:
         """Go straight to who waits longest, if that client needs nothing else first."""
@@ -313,7 +336,7 @@ class BackendRelay:
         self.tally.waited(self.idle_since - waiter.waits_since)
         self.client = client
         client.backend = self
-        client.is_waiting = False
+        client.is_waiting = client.waits_plainly = False
         if client.is_write_paused:
             self.transport.pause_reading()
         client.process()

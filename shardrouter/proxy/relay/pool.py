@@ -104,6 +104,7 @@ class NodePool:
     def configure(self, settings: ProxyPoolSettings) -> None:
         """Take new settings."""
         self.settings = settings
+        self.most_waiters = settings.max_waiters
         self.check_after = settings.check_after_seconds
 
     @property

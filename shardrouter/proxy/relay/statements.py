@@ -78,7 +78,7 @@ class Statements:
         if kind == 68 or kind == 67:
             code = _DESCRIBE if kind == 68 else _CLOSE
         if self._backend() is None:
-            return self.session.not_acquired()
+            return self.relay.not_acquired()
         stream = self.relay.stream
         if kind == 80 and _OWN_SETTING in stream.data[stream.start : stream.end].lower():
             return self._parse_own()
@@ -94,7 +94,7 @@ class Statements:
         definition = self.session.define(stream.data[name_end + 1 : stream.end])
         judged = self.session.judge.own_parse(definition)
         if judged is None:
-            return self.session.not_acquired()
+            return self.relay.not_acquired()
         if judged is definition or relay.backend.stream.is_skipping:
             return self._plain(_PARSE_UNNAMED)
         relay.put(parse_message(stream.data[stream.start + 5 : name_end], judged.body))
@@ -120,9 +120,7 @@ class Statements:
         data = stream.data
         name_end = data.find(b"\0", stream.start + 5, stream.end)
         if name_end < 0:  # the server says what is wrong with it
-            return (
-                self._plain(_BIND) if self._backend() is not None else self.session.not_acquired()
-            )
+            return self._plain(_BIND) if self._backend() is not None else self.relay.not_acquired()
         definition = None
         if not stream.is_partial:
             body = data[name_end + 1 : stream.end]
@@ -132,7 +130,7 @@ class Statements:
         judged = definition if definition.is_plain else self.session.judge_parse(definition)
         backend = None if judged is None else self._backend()
         if backend is None:
-            return self.session.not_acquired()
+            return self.relay.not_acquired()
         if backend.stream.is_skipping:
             return _FORWARD
         relay.start()
@@ -253,9 +251,7 @@ class Statements:
         portal_end = data.find(b"\0", stream.start + 5, stream.end)
         name_end = data.find(b"\0", portal_end + 1, stream.end) if portal_end >= 0 else -1
         if name_end < 0:
-            return (
-                self._plain(_BIND) if self._backend() is not None else self.session.not_acquired()
-            )
+            return self._plain(_BIND) if self._backend() is not None else self.relay.not_acquired()
         if name_end == portal_end + 1:
             return self._bind_unnamed()
         return self._bind_named(portal_end, name_end)
@@ -267,10 +263,10 @@ class Statements:
         if definition is not None and not definition.is_plain:
             definition = self.session.judge_parse(definition)
             if definition is None:
-                return self.session.not_acquired()
+                return self.relay.not_acquired()
         backend = self._backend()
         if backend is None:
-            return self.session.not_acquired()
+            return self.relay.not_acquired()
         if backend.stream.is_skipping:
             return _FORWARD
         if self._is_undecided(backend):
@@ -303,7 +299,7 @@ class Statements:
             self.session.judge_use(definition)
         backend = self._backend()
         if backend is None:
-            return self.session.not_acquired()
+            return self.relay.not_acquired()
         if not backend.stream.is_skipping:
             if backend.unnamed is not definition and self._is_undecided(backend):
                 return self._wait(backend)
@@ -335,7 +331,7 @@ class Statements:
         data = stream.data
         backend = self._backend()
         if backend is None:
-            return self.session.not_acquired()
+            return self.relay.not_acquired()
         if backend.stream.is_skipping:
             return _FORWARD
         if self._is_undecided(backend):
@@ -348,7 +344,7 @@ class Statements:
             if definition is not None and not definition.is_plain:
                 definition = self.session.judge_parse(definition)
                 if definition is None:
-                    return self.session.not_acquired()
+                    return self.relay.not_acquired()
             if definition is not None:
                 self._prepare(backend, definition)
                 name = definition.name
@@ -376,7 +372,7 @@ class Statements:
         if target == 80 and backend is None:  # P
             relay.transport.write(_CLOSE_COMPLETE)
             return _DROPPED
-        return self._plain(_CLOSE) if self._backend() is not None else self.session.not_acquired()
+        return self._plain(_CLOSE) if self._backend() is not None else self.relay.not_acquired()
 
     def _close_unnamed(self, backend: BackendRelay | None) -> int:
         if backend is None or backend.stream.owing == 0:

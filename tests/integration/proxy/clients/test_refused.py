@@ -117,8 +117,14 @@ def test_statement_pooling(special_proxy):
     with statement.connect() as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
         connection.execute("BEGIN; SELECT 1; COMMIT")
+    for parameters in (None, ()):  # as a simple query, and prepared
+        with (
+            statement.connect() as connection,
+            pytest.raises(errors.FeatureNotSupported, match="transactions of several statements"),
+        ):
+            connection.execute("BEGIN", parameters, prepare=parameters is not None)
     with pytest.raises(psycopg.Error), statement.connect() as connection:
-        connection.execute("BEGIN")
+        connection.execute("BEGIN; SELECT 1")
         connection.execute("SELECT 1")
     statement.wait_for_log("transactions of several statements are not possible in statement")
 
