@@ -84,11 +84,13 @@ class Judge:
     def mark(self) -> None:
         """Note on the attached backend what was judged last."""
         session = self.session
-        if session.relay.is_transparent:
-            return
         relay = session.relay.backend
         effects = self._judged
         flags = effects.flags
+        if session.relay.is_transparent:
+            if flags & Effect.FOREVER:
+                relay.is_doubtful = True  # closed when its client goes
+            return
         if flags & INSPECTED or (session.pins and flags & Effect.MAY_UNPIN):
             relay.suspicion = 1
         session.custom_names.update(name for name in effects.setting_names if "." in name)

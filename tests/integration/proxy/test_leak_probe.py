@@ -94,8 +94,6 @@ MORE = {
     ),
 }  # fmt: skip
 ALL = {**LEAKS, **MORE}
-UNSEEN_IN_SESSION_POOLING = {"LOAD"}
-"""Nobody reads the statements there, and no statement of Postgres' takes it away."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -124,8 +122,6 @@ def one(proxy_like: ProxyLike, mode: str) -> ProxyProcess:
 @pytest.mark.parametrize("ending", ["clean", "abrupt"])
 @pytest.mark.parametrize("name", ALL)
 async def test_who_comes_later_sees_nothing(name, ending, mode, one, raw: RawConnect):
-    if mode == "session" and name in UNSEEN_IN_SESSION_POOLING:
-        pytest.skip("session pooling does not read statements")
     leak = ALL[name]
     first = await raw(one)
     await _leave(first, leak, mode)
