@@ -166,9 +166,9 @@ def test_a_drain_answers_says_goodbye_and_ends_the_proxy(own_proxy: RunningProxy
     with own_proxy.admin() as admin:
         admin.add_notice_handler(lambda note: notes.append(note.message_primary))
         admin.execute("DRAIN")
-        # Asked meanwhile, the last words could be lost with the question that nobody takes.
         assert select.select([admin.fileno()], [], [], 15)[0]
-        with pytest.raises(psycopg.errors.AdminShutdown):
+        # AdminShutdown, or less where the question that nobody takes has the last words lost.
+        with pytest.raises(psycopg.OperationalError):
             admin.execute("SHOW VERSION")
     assert "no new clients" in (notes[0] or "")
     assert own_proxy.process.wait(15) == 0
