@@ -52,7 +52,7 @@ _UNASKED: Final[Mapping[str, Action]] = {
 }
 
 ANSWERS: Final[Mapping[Owed, Mapping[str, Action]]] = {
-    Owed.NOTHING: _UNASKED,
+    Owed.NOTHING: {**_UNASKED, "N": Action.EVENT},  # seen whole: its rest is nobody else's
     Owed.QUERY: {
         **_UNASKED,
         **dict.fromkeys("TDCIHdc", Action.PASS),

@@ -277,7 +277,10 @@ class BackendStream:
         """Take an error. In an extended query all up to the next Sync is skipped by the server."""
         self._note(kind, at, end)
         owed = self.owing
-        if owed == 0 or owed == _QUERY or owed == _SYNC or owed == _CALL:  # noqa: SIM109
+        if owed == 0:
+            self.flags |= _SEEN_DOUBTFUL  # unasked: it is ending, or out of step
+            return
+        if owed == _QUERY or owed == _SYNC or owed == _CALL:  # noqa: SIM109
             return
         outcome = _FAILED
         while self.owing != 0 and self.owing != _SYNC:

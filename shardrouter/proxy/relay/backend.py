@@ -292,8 +292,8 @@ class Backend:
         """Its client is gone: make it as new and give it back, or close it."""
         relay = self.relay
         stream = relay.stream
-        if relay.is_doubtful or self.is_over():
-            self.close("unclean")
+        if relay.is_doubtful or stream.is_skipping or self.is_over():
+            self.close("unclean")  # one that skips to the next Sync would skip the next client's
             return
         if stream.is_mid_message():
             self.abort()  # nobody reads the rest: the server ends what it cannot send

@@ -20,6 +20,7 @@ _EXECUTE = int(Owed.EXECUTE)
 _COPY_DATA = int(Owed.COPY_DATA)
 _COPY_END = int(Owed.COPY_END)
 
+_FLUSH_BYTES = 5
 _FORWARD = int(Verdict.FORWARD)
 _DROPPED = int(Verdict.DROPPED)
 _CLOSED = int(Verdict.CLOSED)
@@ -66,17 +67,17 @@ class ClientTalk(ClientRelay):
                 self.start()
                 stream.expect(_EXECUTE)
             return _FORWARD
-        if kind == 100:  # d
-            stream.note_copy(_COPY_DATA)
-        elif kind == 99 or kind == 102:  # c, f
-            stream.note_copy(_COPY_END)
+        if kind == 100 or kind == 99 or kind == 102:  # d, c, f
+            if stream.owing == 0:
+                return _DROPPED  # its COPY has ended: a server ignores it, too
+            stream.note_copy(_COPY_DATA if kind == 100 else _COPY_END)
         elif kind == 70:  # F
             if not stream.is_skipping:
                 self.session.judge.call()
                 self.start()
                 stream.expect(_CALL)
-        elif kind != 72:  # H
-            return self.session.take(kind)
+        elif kind != 72 or self.stream.end - self.stream.start != _FLUSH_BYTES:  # H
+            return self.session.take(kind)  # nothing answers a Flush, not even one that fails
         return _FORWARD
 
     def _refuse(self, kind: int) -> int:

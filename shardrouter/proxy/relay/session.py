@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 OWN_PREFIX: Final = "shardrouter."
 _IDLE: Final = ord("I")
-_QUERY, _CALL, _TERMINATE = ord("Q"), ord("F"), ord("X")
+_QUERY, _CALL, _FLUSH, _TERMINATE = map(ord, "QFHX")
 _WITHOUT_BACKEND: Final = frozenset(b"Hdcf")  # Flush; COPY data of a COPY that has ended
 
 
@@ -141,6 +141,8 @@ class Session:
             if self.judge.wait_until_quiet():
                 return WAIT  # what was asked before is answered first
             self.close()
+        elif kind == _FLUSH:
+            self.end_with(ClientProtocolError("invalid message format"))
         else:
             self.end_with(ClientProtocolError(f"invalid frontend message type {kind}"))
         return CLOSED
@@ -323,6 +325,7 @@ class Session:
             and not relay.is_held
             and not relay.is_doubtful
             and not relay.stream.owed()
+            and not relay.stream.is_skipping
             and relay.stream.status == _IDLE
         )
         relay.detach()

@@ -197,15 +197,55 @@ def test_garbage_after_the_login(
     """Structure-aware: frames that lie, in any order, with sense between; cut anywhere."""
     said = b"".join(talk)
     said = said[: len(said) - cut] if cut and cut < len(said) else said
+    say_and_leave(proxy, said + messages.sync() if goes_on else said)
+    assert proxy.is_running()
+
+
+def say_and_leave(proxy: ProxyProcess, said: bytes) -> bytes:
+    hello = {"user": "postgres", "database": proxy.cluster.database}
     with closing(dial(proxy)) as sock:
-        hello = {"user": "postgres", "database": proxy.cluster.database}
         with suppress(OSError):
             sock.sendall(messages.startup(hello) + said)
-            if goes_on:
-                sock.sendall(messages.sync())
             sock.shutdown(socket.SHUT_WR)
-        read_to_the_end(sock)
-    assert proxy.is_running()
+        return read_to_the_end(sock)
+
+
+UNSAID = {
+    "skipping": messages.describe(b"S", "nothing of that name"),
+    "skipping a query": messages.describe(b"S", "nothing of that name")
+    + messages.query("SELECT 1"),
+    "a Flush that fails": messages.parse("", "SELECT 1") + b"H\0\0\0\5x",
+    "a CopyDone too long": messages.query("BEGIN") + b"c\0\1\0\0" + bytes(65536 - 4),
+}
+
+
+@pytest.mark.parametrize("said", UNSAID.values(), ids=UNSAID)
+@pytest.mark.parametrize("pause_seconds", [0.0, 0.05])
+def test_who_leaves_amid_an_exchange_costs_nobody_a_statement(
+    proxy_like: ProxyLike, said: bytes, pause_seconds: float
+) -> None:
+    """A server that skips to the next Sync would skip the statements of the next client."""
+    proxy = proxy_like(proxy_pool={"size": 1})
+    hello = messages.startup({"user": "postgres", "database": proxy.cluster.database})
+    with proxy.connect() as connection:
+        for _ in range(5):
+            with closing(dial(proxy)) as sock:
+                sock.sendall(hello + said)
+                time.sleep(pause_seconds)
+            for _ in range(3):
+                echo(connection)
+
+
+def test_garbage_beside_others(proxy: ProxyProcess) -> None:
+    """What the mean ones leave behind on the shared backends hurts nobody."""
+    rng = random.Random(45)
+    with undisturbed(proxy):
+        for _ in range(500):
+            sensible = rng.choices(SENSIBLE, k=rng.randrange(1, 5))
+            lie = rng.choice([0, 0, 1, -1, -4, 1 << 20])
+            frame = bytes([rng.choice(TYPES)]) + struct.pack("!i", 4 + lie)
+            said = b"".join([*sensible, rng.choice([b"", frame, rng.randbytes(9)])])
+            say_and_leave(proxy, said[: len(said) - rng.choice([0, 0, 0, 1, 7])])
 
 
 def test_after_all_that_the_proxy_is_well(proxy: ProxyProcess) -> None:
