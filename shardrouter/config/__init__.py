@@ -13,6 +13,7 @@ from shardrouter.config.proxy import ProxySettings
 from shardrouter.config.proxy_auth import ProxyAuthSettings
 from shardrouter.config.proxy_pool import ProxyPoolSettings
 from shardrouter.config.proxy_session import ProxySessionSettings
+from shardrouter.config.rebalance import RebalanceSettings
 from shardrouter.config.routing import RoutingSettings
 from shardrouter.config.settings import Settings
 from shardrouter.config.sources import load_settings, settings_path, sources_of
@@ -29,6 +30,7 @@ __all__ = [
     "ProxyPoolSettings",
     "ProxySessionSettings",
     "ProxySettings",
+    "RebalanceSettings",
     "RoutingSettings",
     "Settings",
     "TransactionSettings",

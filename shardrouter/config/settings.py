@@ -14,6 +14,7 @@ from shardrouter.config.proxy import ProxySettings
 from shardrouter.config.proxy_auth import ProxyAuthSettings
 from shardrouter.config.proxy_pool import ProxyPoolSettings
 from shardrouter.config.proxy_session import ProxySessionSettings
+from shardrouter.config.rebalance import RebalanceSettings
 from shardrouter.config.routing import RoutingSettings
 from shardrouter.config.transaction import TransactionSettings
 
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     monitor: Annotated[MonitorSettings, Field(default_factory=MonitorSettings)]
     transaction: Annotated[TransactionSettings, Field(default_factory=TransactionSettings)]
     ids: Annotated[IdSettings, Field(default_factory=IdSettings)]
+    rebalance: Annotated[RebalanceSettings, Field(default_factory=RebalanceSettings)]
     gather: Annotated[GatherSettings, Field(default_factory=GatherSettings)]
     proxy: Annotated[ProxySettings, Field(default_factory=ProxySettings)]
     proxy_auth: Annotated[ProxyAuthSettings, Field(default_factory=ProxyAuthSettings)]
