@@ -22,6 +22,7 @@ from shardrouter.local import (
     ServerStatus,
     fleet_status,
 )
+from shardrouter.topology import Topology
 
 DEFAULT_SHARDS: Final = 2
 DEFAULT_REPLICAS: Final = 1
@@ -38,7 +39,10 @@ DEFAULT_CONFIG: Final = Path("shardrouter.toml")
 
 def up(
     shards: Annotated[
-        int | None, typer.Option(help="primaries of a new fleet", show_default=str(DEFAULT_SHARDS))
+        int | None,
+        typer.Option(
+            help="primaries; more than there are: make them", show_default=str(DEFAULT_SHARDS)
+        ),
     ] = None,
     replicas: Annotated[
         int | None, typer.Option(help="replicas of each shard", show_default=str(DEFAULT_REPLICAS))
@@ -50,7 +54,7 @@ def up(
     ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Start a local fleet of real Postgres servers; make it first if there is none."""
+    """Start a local fleet of real Postgres servers; make what there is not of it."""
     if LocalFleet.discard(data):
         stderr.print(f"removed what an interrupted command left in {data}", markup=False)
     with stderr.status("starting the local fleet") as progress:
@@ -58,6 +62,9 @@ def up(
             fleet = LocalFleet.open(data)
             _check_same_shape(fleet, shards, replicas, fsync)
             done = _start(fleet)
+            while shards is not None and len(_primaries(fleet)) < shards:
+                progress.update(f"making shard s{len(_primaries(fleet))}")
+                done = f"added shard {fleet.add_shard()}"
         else:
             fleet = LocalFleet.create(
                 data,
@@ -77,6 +84,7 @@ def up(
             markup=False,
         )
     show_rows([_node_row(server) for server in fleet.servers], output, _NODE_COLUMNS)
+    _say_strangers(fleet, topology)
     _say_next(settings, is_written, output)
 
 
@@ -174,10 +182,10 @@ def _start(fleet: LocalFleet) -> str:
 def _check_same_shape(
     fleet: LocalFleet, shards: int | None, replicas: int | None, fsync: bool
 ) -> None:
-    has_shards = sum(server.primary is None for server in fleet.nodes)
+    has_shards = len(_primaries(fleet))
     has_replicas = len(fleet.nodes) // has_shards - 1
     is_other = (
-        shards not in (None, has_shards)
+        (shards is not None and shards < has_shards)
         or replicas not in (None, has_replicas)
         or (fsync and not fleet.fsync)
     )
@@ -189,6 +197,22 @@ def _check_same_shape(
             hint="leave these options out to start it as it is, or make another with --data; "
             "`shardrouter down --destroy --yes` removes it",
         )
+
+
+def _primaries(fleet: LocalFleet) -> list[LocalServer]:
+    return [server for server in fleet.nodes if server.primary is None]
+
+
+def _say_strangers(fleet: LocalFleet, topology: Topology) -> None:
+    """Name the shards that run here but that no router knows yet."""
+    known = {shard.id for shard in topology.shards}
+    for primary in _primaries(fleet):
+        if primary.shard_id in known:
+            continue
+        replicas = [server for server in fleet.nodes if server.primary is primary]
+        options = [f"--primary {primary.dsn()}", *(f"--replica {r.dsn()}" for r in replicas)]
+        command = f"shardrouter shard add {primary.shard_id} {' '.join(options)}"
+        stderr.print(f"next: {command}", markup=False, soft_wrap=True)
 
 
 def _node_row(server: LocalServer) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A fleet of real Postgres servers on this machine: shards, their replicas and the catalog."""
 
 import os
-import random
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -20,8 +19,14 @@ from shardrouter.local.leftovers import (
 )
 from shardrouter.local.os_user import OsUser
 from shardrouter.local.parallel import Job, run_jobs
-from shardrouter.local.place import check_maker, choose_place, make_place, prepare_data
-from shardrouter.local.ports import free_ports
+from shardrouter.local.place import (
+    COPIED_BINARIES,
+    check_maker,
+    choose_place,
+    make_place,
+    prepare_data,
+)
+from shardrouter.local.planned import CATALOG_ID, check_size, plan_one_more, plan_servers
 from shardrouter.local.server import LOGS, LocalServer, StopMode
 from shardrouter.local.state import (
     MARKER_FILE,
@@ -36,7 +41,6 @@ from shardrouter.topology import (
     DEFAULT_SLOTS,
     Epoch,
     Node,
-    NodeId,
     Role,
     Shard,
     ShardId,
@@ -44,10 +48,6 @@ from shardrouter.topology import (
     plan_owners,
 )
 
-CATALOG_ID: Final = NodeId("catalog")
-MAX_SHARDS: Final = 64
-MAX_REPLICAS: Final = 8
-_COPIED_BINARIES: Final = "postgres"
 _MEMORY_DIRECTORY: Final = Path("/dev/shm")
 _MEMORY_BYTES_NEEDED: Final = 1 << 30  # a fleet of 2 x 2 takes 120 MB, and WAL and tables on top
 
@@ -139,7 +139,7 @@ class LocalFleet:
         temporary: bool,
         report: Report,
     ) -> Self:
-        _check_size(shards, replicas)
+        check_size(shards, replicas)
         user = OsUser.choose()
         data = data.resolve()
         cls.discard(data)
@@ -168,8 +168,8 @@ class LocalFleet:
         write_marker(data, place)
         try:
             make_place(place, user)
-            binaries = find_binaries(user, place / _COPIED_BINARIES)
-            servers = _plan_servers(shards, replicas)
+            binaries = find_binaries(user, place / COPIED_BINARIES)
+            servers = plan_servers(shards, replicas)
             state = FleetState(place, binaries.directory, binaries.major, fsync, servers)
             fleet = cls(data, state, binaries, user)
             report(f"making {len(servers)} servers of PostgreSQL {binaries.version}")
@@ -265,6 +265,33 @@ class LocalFleet:
             self._wait_streaming()
             self._write_state()  # a port may have changed
 
+    def add_shard(self) -> ShardId:
+        """Make and start one more shard, with as many replicas as the others; return its name.
+
+        The others may run meanwhile. The topology does not know it: `shardrouter shard add`.
+        Crash: the marker is written first; what ``fleet.json`` does not name is removed by the
+        next command that changes the fleet. Raises FleetError.
+        """
+        with fleet_errors(self.data), locked(self.data):
+            remove_leftovers(self.data)
+            added = plan_one_more(self._states())
+            write_marker(self.data, self.place)
+            try:
+                for item in added:
+                    self._add(item)
+                primary = self._servers[added[0].id]
+                run_jobs([self._making(primary)])
+                for replica in self._replicas(primary):
+                    replica.wait_streaming()
+                self._write_state()
+            except BaseException:
+                for item in added:
+                    self._servers.pop(item.id, None)
+                remove_leftovers(self.data)
+                raise
+            (self.data / MARKER_FILE).unlink()
+        return ShardId(str(primary.shard_id))
+
     def stop(self, mode: StopMode = StopMode.FAST) -> None:
         """Stop every server; the data stay. Raises FleetError when a process does not end."""
         with fleet_errors(self.data), locked(self.data):
@@ -318,33 +345,19 @@ class LocalFleet:
             if server.is_standby():
                 server.wait_streaming()
 
+    def _states(self) -> tuple[ServerState, ...]:
+        return tuple(ServerState(s.id, s.shard_id, s.role, s.port) for s in self.servers)
+
     def _write_state(self) -> None:
-        servers = tuple(ServerState(s.id, s.shard_id, s.role, s.port) for s in self.servers)
+        servers = self._states()
         major = self.binaries.major
         FleetState(self.place, self.binaries.directory, major, self.fsync, servers).write(self.data)
 
 
-def _plan_servers(shards: int, replicas: int) -> tuple[ServerState, ...]:
-    names: list[tuple[NodeId, ShardId | None, Role]] = [(CATALOG_ID, None, Role.PRIMARY)]
-    for shard in (ShardId(f"s{i}") for i in range(shards)):
-        names.append((NodeId(f"{shard}-p"), shard, Role.PRIMARY))
-        names += [(NodeId(f"{shard}-r{i + 1}"), shard, Role.REPLICA) for i in range(replicas)]
-    ports = free_ports(len(names), random.SystemRandom())
-    return tuple(ServerState(*name, port) for name, port in zip(names, ports, strict=True))
-
-
 def _binaries_of(state: FleetState, user: OsUser) -> Binaries:
     """The programs the fleet was made with, or others of the same major version."""
-    copied = state.place / _COPIED_BINARIES
+    copied = state.place / COPIED_BINARIES
     return find_binaries(user, copied, major=state.major, first=state.binaries)
-
-
-def _check_size(shards: int, replicas: int) -> None:
-    if not 1 <= shards <= MAX_SHARDS or not 0 <= replicas <= MAX_REPLICAS:
-        raise FleetError(
-            f"{shards} shards with {replicas} replicas is not possible on one machine",
-            hint=f"ask for 1 to {MAX_SHARDS} shards and 0 to {MAX_REPLICAS} replicas",
-        )
 
 
 def _roomy_directory(fsync: bool) -> str | None:

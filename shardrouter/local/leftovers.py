@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from shardrouter.errors import FleetError
-from shardrouter.local.place import remove_place
+from shardrouter.local.place import remove_place, remove_strangers
 from shardrouter.local.state import (
     HALF_WRITTEN,
     LOCK_FILE,
@@ -20,13 +20,17 @@ from shardrouter.local.state import (
 def remove_leftovers(data: Path) -> bool:
     """Remove what a killed command left: processes, data, the directory if nothing else is in it.
 
-    Returns whether there was anything. The fleet's lock must be held, and is gone afterwards.
+    Of a finished fleet only a shard that was being added is removed. Returns whether the fleet as
+    a whole was half made; then the lock, which must be held, is gone afterwards.
     Raises FleetError when a process does not end.
     """
-    if FleetState.read(data) is not None:  # finished, only the marker may be left
-        (data / MARKER_FILE).unlink(missing_ok=True)
-        return False
     place = read_marker(data)
+    state = FleetState.read(data)
+    if state is not None:
+        if place is not None:
+            remove_strangers(data, state.place, [server.id for server in state.servers])
+            (data / MARKER_FILE).unlink()
+        return False
     if place is None:
         return False
     remove_place(data, place)

@@ -9,6 +9,7 @@ import shutil
 import stat
 import tempfile
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,12 @@ from shardrouter.local.os_user import OsUser
 from shardrouter.local.processes import kill_all, postmaster_of, send, wait_gone
 from shardrouter.local.server import LOGS, StopMode
 from shardrouter.local.shared_memory import remove_segment
+
+COPIED_BINARIES: Final = "postgres"
+"""Directory of programs that were copied because the servers' user cannot reach the originals."""
+
+SHARED: Final = (LOGS, COPIED_BINARIES)
+"""What is in a place besides the directories of its servers."""
 
 _NAME: Final = "servers"
 _AWAY_PREFIX: Final = "shardrouter-"
@@ -77,17 +84,34 @@ def remove_place(data: Path, place: Path) -> None:
         return
     _check(data, place)
     for directory in [entry for entry in place.iterdir() if entry.is_dir()]:
-        pid = postmaster_of(directory)
-        if pid is not None:  # immediate: unlike SIGKILL it leaves no shared memory
-            send([pid], StopMode.IMMEDIATE.value)
-            wait_gone(directory, _STOP_TIMEOUT_SECONDS)
-        if not kill_all(directory, _STOP_TIMEOUT_SECONDS):
-            raise FleetError(
-                f"processes that work in {directory} do not end",
-                hint="they hang in the kernel: look at the disk, and at `dmesg`",
-            )
-        remove_segment(directory)
+        _end_work(directory)
     shutil.rmtree(place)
+
+
+def remove_strangers(data: Path, place: Path, servers: Collection[str]) -> None:
+    """Stop and delete whatever is in the place besides these servers and what they share.
+
+    Raises FleetError as ``remove_place`` does.
+    """
+    _check(data, place)
+    kept = {*servers, *SHARED}
+    strangers = [e for e in place.iterdir() if e.is_dir() and e.name not in kept]
+    for directory in strangers:
+        _end_work(directory)
+        shutil.rmtree(directory)
+
+
+def _end_work(directory: Path) -> None:
+    pid = postmaster_of(directory)
+    if pid is not None:  # immediate: unlike SIGKILL it leaves no shared memory
+        send([pid], StopMode.IMMEDIATE.value)
+        wait_gone(directory, _STOP_TIMEOUT_SECONDS)
+    if not kill_all(directory, _STOP_TIMEOUT_SECONDS):
+        raise FleetError(
+            f"processes that work in {directory} do not end",
+            hint="they hang in the kernel: look at the disk, and at `dmesg`",
+        )
+    remove_segment(directory)
 
 
 def _check(data: Path, place: Path) -> None:

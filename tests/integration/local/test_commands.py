@@ -78,7 +78,7 @@ def test_second_up_says_so_and_shows_the_same_table(desk: Desk) -> None:
 
 
 def test_up_with_another_shape_is_refused(desk: Desk) -> None:
-    other = desk.type("up", "--shards", "3")
+    other = desk.type("up", "--replicas", "3")
     assert other.returncode == 1
     assert "has 1 shards with 1 replicas, without --fsync\nhint: " in other.stderr
     assert desk.type("up", "--fsync").returncode == 1
@@ -139,6 +139,20 @@ def test_down_and_up_keep_data_and_publish_new_ports(desk: Desk) -> None:
     assert tomllib.loads(settings.read_text())["pool"] == {"size": 3}
     assert desk.fleet.catalog.port == 19999
     assert desk.published().shard("s0").primary.dsn.endswith(":19998/app")
+
+
+def test_up_with_more_shards_makes_them_and_tells_how_they_join(open_path: Path) -> None:
+    assert shardrouter("up", "--shards", "1", "--replicas", "0", cwd=open_path).returncode == 0
+    more = shardrouter("up", "--shards", "2", cwd=open_path)
+    added, join = more.stderr.splitlines()
+    assert (more.returncode, added) == (0, "added shard s1: 3 servers, epoch 1")
+    dsn = LocalFleet.open(open_path / ".shardrouter").node("s1-p").dsn()
+    assert join == f"next: shardrouter shard add s1 --primary {dsn}"
+    joined = shardrouter(*join.split()[2:], cwd=open_path)
+    assert joined.returncode == 0, joined.stderr
+    fewer = shardrouter("up", "--shards", "1", cwd=open_path)
+    assert (fewer.returncode, "has 2 shards with 0 replicas" in fewer.stderr) == (1, True)
+    assert shardrouter("up", "--shards", "2", cwd=open_path).stderr.startswith("the fleet is runn")
 
 
 def test_down_destroy_asks_for_yes_and_removes_everything(open_path: Path) -> None:

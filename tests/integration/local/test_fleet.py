@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from shardrouter.errors import FleetError
-from shardrouter.local import LocalFleet, ServerCondition, StopMode, fleet_status
+from shardrouter.local import LocalFleet, LocalServer, ServerCondition, StopMode, fleet_status
 from shardrouter.local.processes import listed_by_ps, processes_of
 from shardrouter.topology import Role
 from tests.support.eventually import eventually
@@ -186,6 +186,38 @@ def test_destroy_leaves_no_process_and_no_file(private_fleet: Callable[..., Loca
     table = Path("/proc/sysvipc/shm")
     if table.exists():
         assert segment not in [line.split()[1] for line in table.read_text().splitlines()]
+
+
+def test_a_shard_joins_a_running_fleet(private_fleet: Callable[..., LocalFleet]) -> None:
+    fleet = private_fleet(1, 1)
+    before = [server.pid for server in fleet.servers]
+    assert fleet.add_shard() == "s1"
+    assert [server.id for server in fleet.servers][3:] == ["s1-p", "s1-r1"]
+    run(fleet, "s1-p", "CREATE TABLE told AS SELECT 9 AS id")
+    eventually(lambda: one(fleet, "s1-r1", "SELECT to_regclass('told')"))
+    assert [server.pid for server in fleet.servers][:3] == before
+    assert [s.port for s in LocalFleet.open(fleet.data).servers] == [s.port for s in fleet.servers]
+    directories = [server.data for server in fleet.servers]
+    fleet.destroy()
+    assert [processes_of(directory) for directory in directories] == [()] * 5
+
+
+def test_a_shard_that_cannot_be_made_leaves_nothing(
+    private_fleet: Callable[..., LocalFleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = private_fleet(1, 0)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(LocalServer, "make_database", _interrupt)
+        fleet.add_shard()
+    assert [server.id for server in fleet.servers] == ["catalog", "s0-p"]
+    assert processes_of(fleet.place / "s1-p") == ()
+    assert not (fleet.place / "s1-p").exists()
+    assert one(fleet, "s0-p", "SELECT 1") == 1
+    assert not LocalFleet.discard(fleet.data)
+
+
+def _interrupt(server: LocalServer) -> None:
+    raise KeyboardInterrupt
 
 
 def _has_answer(connection: psycopg.Connection[tuple[object, ...]]) -> bool:

@@ -59,6 +59,23 @@ def test_up_starts_anew_over_what_a_killed_one_left(open_path: Path) -> None:
     assert [server.id for server in LocalFleet.open(data).servers] == ["catalog", "s0-p"]
 
 
+def test_kill_9_while_a_shard_is_added_leaves_the_others_as_they_were(open_path: Path) -> None:
+    data = open_path / ".shardrouter"
+    fleet = LocalFleet.create(data, shards=1, replicas=0)
+    up = started_shardrouter("up", "--shards", "2", cwd=open_path)
+    begun = data / "servers/s1-p/PG_VERSION"
+    eventually(lambda: begun.exists() or up.poll() is not None, deadline_seconds=30)
+    up.kill()
+    up.communicate()
+    if len(LocalFleet.open(data).servers) > 2:
+        pytest.skip("it was faster than the test")
+    again = shardrouter("up", cwd=open_path)
+    assert again.stderr.startswith("the fleet is running already: 2 servers")
+    assert processes_of(data / "servers/s1-p") == ()
+    assert not (data / "servers/s1-p").exists()
+    assert fleet.is_running()
+
+
 def test_ctrl_c_cleans_up_by_itself(open_path: Path) -> None:
     data = open_path / ".shardrouter"
     up = started_shardrouter("up", "--shards", "1", cwd=open_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shardrouter.errors import FleetError
-from shardrouter.local.place import check_maker, remove_place
+from shardrouter.local.place import check_maker, remove_place, remove_strangers
 
 
 def test_place_of_the_fleet_is_removed_with_all_in_it(tmp_path: Path) -> None:
@@ -15,6 +15,14 @@ def test_place_of_the_fleet_is_removed_with_all_in_it(tmp_path: Path) -> None:
     remove_place(tmp_path, place)
     remove_place(tmp_path, place)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_is_no_server_of_the_fleet_is_a_stranger(tmp_path: Path) -> None:
+    place = tmp_path / "servers"
+    for name in ("logs", "postgres", "s0-p", "s1-p"):
+        (place / name).mkdir(parents=True)
+    remove_strangers(tmp_path, place, ["catalog", "s0-p"])
+    assert sorted(entry.name for entry in place.iterdir()) == ["logs", "postgres", "s0-p"]
 
 
 @pytest.mark.parametrize("name", ["", "other", "servers/s0-p", "shardrouter-elsewhere"])
