@@ -37,8 +37,14 @@ class Guard:
 
     @classmethod
     def of(cls, table: Table, topology: Topology, shard_id: ShardId) -> "Guard":
-        """Return the guard that lets in the slots the topology gives the shard."""
+        """Return the guard that lets in the slots the topology gives the shard.
+
+        Paused slots are let in nowhere: the guard of a topology that pauses slots fences them.
+        """
+        paused = topology.paused_slots
         owned = topology.slots_of(shard_id)
+        if paused:
+            owned = tuple(slot for slot in owned if slot not in paused)
         return cls(table, shard_id, topology.epoch, topology.slots, owned)
 
     @property

@@ -17,6 +17,20 @@ from shardrouter.topology.key_text import parse_key
 from shardrouter.topology.keys import infer_key_types, key_slot, slot_of
 from shardrouter.topology.load import LoadPlan, plan_load
 from shardrouter.topology.marks import MARK_KEY, TableMark, mark_of
+from shardrouter.topology.motion import Floors, Motion, SlotsInMotion
+from shardrouter.topology.move import (
+    CUTTING_OVER,
+    OVER,
+    POINT_OF_NO_RETURN,
+    STATES,
+    Direction,
+    MoveState,
+    StateFacts,
+    Wish,
+    may_abort,
+    may_follow,
+    may_wish,
+)
 from shardrouter.topology.node import Node, Role
 from shardrouter.topology.placement import SlotMove, list_moves, plan_owners
 from shardrouter.topology.position import Position, format_lsn, parse_lsn
@@ -26,14 +40,22 @@ from shardrouter.topology.snapshot import Topology
 from shardrouter.topology.table import KeyColumn, KeyType, Table, TableKind
 
 __all__ = [
+    "CUTTING_OVER",
     "DEFAULT_SLOTS",
     "MARK_KEY",
     "MAX_KEY_COLUMNS",
+    "OVER",
+    "POINT_OF_NO_RETURN",
+    "STATES",
+    "Direction",
     "Epoch",
+    "Floors",
     "IdLayout",
     "KeyColumn",
     "KeyType",
     "LoadPlan",
+    "Motion",
+    "MoveState",
     "Node",
     "NodeId",
     "Position",
@@ -42,10 +64,13 @@ __all__ = [
     "ShardId",
     "Slot",
     "SlotMove",
+    "SlotsInMotion",
+    "StateFacts",
     "Table",
     "TableKind",
     "TableMark",
     "Topology",
+    "Wish",
     "folding_warning",
     "format_lsn",
     "infer_key_types",
@@ -56,6 +81,9 @@ __all__ = [
     "key_type_of_column",
     "list_moves",
     "mark_of",
+    "may_abort",
+    "may_follow",
+    "may_wish",
     "parse_key",
     "parse_lsn",
     "plan_load",

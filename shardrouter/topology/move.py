@@ -42,6 +42,26 @@ class Direction(StrEnum):
     """After ``move reverse``: the slots return to where they came from, without a copy."""
 
 
+class Wish(StrEnum):
+    """What an operator asks of a move. It is noted in the catalog; the mover obeys it."""
+
+    HOLD = "hold"
+    """Rest, where resting holds no writer up."""
+
+    GO_ON = "go_on"
+    ABORT = "abort"
+    """Give the move up, with the slots where they were."""
+
+    REVERSE = "reverse"
+    """Bring the slots back to the source, without a copy."""
+
+    FINISH = "finish"
+    """Do not soak any longer: delete the losing shard's copy."""
+
+    RETRY = "retry"
+    """What needed attention is mended: try again."""
+
+
 @dataclass(frozen=True, slots=True)
 class StateFacts:
     """One row of the table."""
@@ -186,3 +206,19 @@ def may_abort(state: MoveState, direction: Direction) -> bool:
     """True while the move can still be given up with the slots where they were."""
     before = state not in OVER and state not in (_S.COMMITTED, _S.SOAKING, _S.CLEANING)
     return before and direction is Direction.FORWARD
+
+
+def may_wish(wish: Wish, state: MoveState, direction: Direction) -> bool:
+    """True when a move in that state can still do, now or later, what an operator asks."""
+    match wish:
+        case Wish.HOLD | Wish.GO_ON | Wish.RETRY:
+            return state not in OVER
+        case Wish.ABORT:
+            return may_abort(state, direction)
+        case Wish.REVERSE:
+            return state in (_S.COMMITTED, _S.SOAKING) and direction is Direction.FORWARD
+        case Wish.FINISH:
+            # A move that is on its way back may be left where it is: then it soaks again.
+            return state in (_S.COMMITTED, _S.SOAKING, _S.CLEANING) or (
+                state is _S.READY and direction is Direction.BACK
+            )

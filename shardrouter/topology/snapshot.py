@@ -3,23 +3,23 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from shardrouter.errors import SettingsError, UnknownShard
-from shardrouter.topology.ids import (
-    Epoch,
-    NodeId,
-    ShardId,
-    Slot,
-    is_valid_name,
-    is_valid_slot_count,
+from shardrouter.topology.document import FORMATS, document_of, fields_from
+from shardrouter.topology.ids import Epoch, ShardId, Slot, is_valid_name, is_valid_slot_count
+from shardrouter.topology.motion import (
+    Floors,
+    Motion,
+    SlotsInMotion,
+    floor_problems,
+    motion_problems,
 )
 from shardrouter.topology.node import Node, Role
+from shardrouter.topology.position import Position
 from shardrouter.topology.shard import Shard
-from shardrouter.topology.table import KeyColumn, KeyType, Table, TableKind
-
-FORMAT: Final = 1  # of the JSON form; a reader refuses a newer one
+from shardrouter.topology.table import Table, TableKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class Topology:
 
     Invariants, checked on construction (SettingsError): the slot count is a power of two; each
     slot is owned by one known shard; each shard has one primary; shard and node ids are unique
-    and well formed; sharded tables have a key, local tables a known shard.
+    and well formed; sharded tables have a key, local tables a known shard; no slot is in two
+    motions, and the slots of a motion are owned by the shard that its ``Motion`` says.
     """
 
     epoch: Epoch
@@ -37,8 +38,23 @@ class Topology:
     """The owner of each slot, by slot number."""
 
     tables: tuple[Table, ...] = ()
+    motions: tuple[SlotsInMotion, ...] = ()
+    """Slots on their way between shards. Other changes of the topology carry them along."""
+
+    floors: Floors = ()
+    """A replica of the shard may answer reads only when it has replayed this far: then it holds
+    the rows of the slots that came to the shard. Kept for ever, replaced by later ones."""
+
+    paused_slots: frozenset[Slot] = field(init=False, repr=False, compare=False)
+    """Slots no shard takes writes to."""
+
+    moving_slots: frozenset[Slot] = field(init=False, repr=False, compare=False)
+    """Slots in any motion, the paused ones too."""
+
     _by_id: Mapping[ShardId, Shard] = field(init=False, repr=False, compare=False)
     _tables_by_name: Mapping[str, Table] = field(init=False, repr=False, compare=False)
+    _strangers: frozenset[ShardId] = field(init=False, repr=False, compare=False)
+    _floor_of: Mapping[ShardId, Position] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_id", {shard.id: shard for shard in self.shards})
@@ -47,6 +63,8 @@ class Topology:
             *_shard_problems(self.shards),
             *_owner_problems(self.owners, self._by_id.keys()),
             *_table_problems(self.tables, self._by_id.keys()),
+            *motion_problems(self.motions, self.owners, self._by_id.keys()),
+            *floor_problems(self.floors, self._by_id.keys()),
         ]
         if problems:
             raise SettingsError(
@@ -54,6 +72,18 @@ class Topology:
                 epoch=self.epoch,
                 hint="publish a topology in which every slot has one owner among the shards",
             )
+        self._prepare_motions()
+
+    def _prepare_motions(self) -> None:
+        """Work out what routers ask for each statement."""
+        motions, paused = self.motions, Motion.PAUSED
+        moving = frozenset(slot for motion in motions for slot in motion.slots)
+        held = frozenset(slot for m in motions if m.motion is paused for slot in m.slots)
+        strangers = frozenset(motion.stranger(self.owners) for motion in motions)
+        object.__setattr__(self, "moving_slots", moving)
+        object.__setattr__(self, "paused_slots", held)
+        object.__setattr__(self, "_strangers", strangers)
+        object.__setattr__(self, "_floor_of", dict(self.floors))
 
     @property
     def slots(self) -> int:
@@ -88,6 +118,22 @@ class Topology:
         """Return the registered table of that ``schema.name``, or None."""
         return self._tables_by_name.get(full_name)
 
+    def is_paused(self, slot: Slot) -> bool:
+        """True when no shard takes writes to the slot for now: writers wait."""
+        return slot in self.paused_slots
+
+    def motion_of(self, move: int) -> SlotsInMotion | None:
+        """Return what the topology says of the slots of that move, or None."""
+        return next((motion for motion in self.motions if motion.move == move), None)
+
+    def strangers_on(self, shard_id: ShardId) -> bool:
+        """True when the shard may hold rows of slots in motion that it does not own."""
+        return shard_id in self._strangers
+
+    def floor(self, shard_id: ShardId) -> Position | None:
+        """Return how far a replica of the shard must have replayed before it is read from."""
+        return self._floor_of.get(shard_id)
+
     def nodes(self) -> Iterable[tuple[Shard, Node]]:
         """Yield every node with its shard, primaries first within a shard."""
         for shard in self.shards:
@@ -98,73 +144,51 @@ class Topology:
         """Return a copy with the changes, at the next epoch."""
         return replace(self, epoch=Epoch(self.epoch + 1), **changes)
 
+    def with_motion(self, motion: SlotsInMotion, **changes: Any) -> Self:
+        """Return the next topology, with this motion instead of the one of the same move.
+
+        changes: what else is different in it, as for ``next``.
+        """
+        others = tuple(other for other in self.motions if other.move != motion.move)
+        return self.next(motions=(*others, motion), **changes)
+
+    def without_motion(self, move: int, **changes: Any) -> Self:
+        """Return the next topology, without a motion of that move."""
+        others = tuple(other for other in self.motions if other.move != move)
+        return self.next(motions=others, **changes)
+
+    def owners_with(self, slots: Iterable[Slot], owner: ShardId) -> tuple[ShardId, ...]:
+        """Return the owners as they are when these slots belong to ``owner``."""
+        owners = list(self.owners)
+        for slot in slots:
+            owners[slot] = owner
+        return tuple(owners)
+
+    def floors_with(self, shard_id: ShardId, position: Position) -> Floors:
+        """Return the floors with that of the shard at ``position``, or where it was if later."""
+        standing = self.floor(shard_id)
+        latest = position if standing is None else standing.latest(position)
+        others = tuple(item for item in self.floors if item[0] != shard_id)
+        return (*others, (shard_id, latest))
+
     def to_json(self) -> str:
         """Return the JSON form; ``from_json`` gives an equal topology back."""
         return json.dumps(
-            {
-                "format": FORMAT,
-                "epoch": self.epoch,
-                "shards": [asdict(shard) for shard in self.shards],
-                "owners": _run_lengths(self.owners),
-                "tables": [asdict(table) for table in self.tables],
-            }
+            document_of(
+                self.epoch, self.shards, self.owners, self.tables, self.motions, self.floors
+            )
         )
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read the JSON form. Raises SettingsError on anything else."""
         try:
-            return cls._from_data(json.loads(text))
-        except (KeyError, TypeError, ValueError) as error:
+            return cls(**fields_from(json.loads(text)))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SettingsError(
-                f"not a topology of format {FORMAT}: {error!r}",
+                f"not a topology of format {' or '.join(map(str, FORMATS))}: {error!r}",
                 hint="it was written by another version of shardrouter: upgrade this one",
             ) from error
-
-    @classmethod
-    def _from_data(cls, data: Mapping[str, Any]) -> Self:
-        if data["format"] != FORMAT:
-            raise ValueError(f"format {data['format']}")
-        return cls(
-            epoch=Epoch(int(data["epoch"])),
-            shards=tuple(_shard_from(item) for item in data["shards"]),
-            owners=tuple(
-                ShardId(owner) for owner, count in data["owners"] for _ in range(int(count))
-            ),
-            tables=tuple(_table_from(item) for item in data["tables"]),
-        )
-
-
-def _run_lengths(owners: Sequence[ShardId]) -> list[tuple[ShardId, int]]:
-    runs: list[tuple[ShardId, int]] = []
-    for owner in owners:
-        if runs and runs[-1][0] == owner:
-            runs[-1] = (owner, runs[-1][1] + 1)
-        else:
-            runs.append((owner, 1))
-    return runs
-
-
-def _shard_from(item: Mapping[str, Any]) -> Shard:
-    return Shard(
-        id=ShardId(item["id"]),
-        weight=int(item["weight"]),
-        nodes=tuple(
-            Node(NodeId(n["id"]), Role(n["role"]), str(n["dsn"]), str(n.get("zone", "")))
-            for n in item["nodes"]
-        ),
-    )
-
-
-def _table_from(item: Mapping[str, Any]) -> Table:
-    shard = item["shard"]
-    return Table(
-        name=item["name"],
-        kind=TableKind(item["kind"]),
-        key=tuple(KeyColumn(k["name"], KeyType(k["type"])) for k in item["key"]),
-        shard=None if shard is None else ShardId(shard),
-        schema=item["schema"],
-    )
 
 
 def _shard_problems(shards: Sequence[Shard]) -> Iterable[str]:

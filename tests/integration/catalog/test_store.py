@@ -159,9 +159,9 @@ def test_newer_json_format_is_refused_by_name(store: CatalogStore, empty_engine:
     publish(store, 1)
     with empty_engine.begin() as connection:
         connection.execute(
-            text("UPDATE shardrouter.topology SET document = document || '{\"format\": 2}'")
+            text("UPDATE shardrouter.topology SET document = document || '{\"format\": 3}'")
         )
-    with pytest.raises(SettingsError, match="not a topology of format 1"):
+    with pytest.raises(SettingsError, match="not a topology of format 1 or 2"):
         store.load()
 
 
