@@ -6,7 +6,7 @@ has a shard alone, and both are left out of the average of the others.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,13 +37,14 @@ def plan_load(
     weights: Mapping[ShardId, int],
     *,
     slack: float = 0.10,
+    fixed: Collection[Slot] = (),
 ) -> LoadPlan:
     """Return owners under which no shard has more than (1 + slack) of its fair load, if possible.
 
     ``loads`` is the load of each slot in any one unit (bytes, queries a second). A shard's fair
-    load is its weight's part of the whole. Where slots are too coarse for the cap, the plan goes
-    as far as single moves can, and never makes the peak higher. Raises SettingsError when no
-    shard has a positive weight.
+    load is its weight's part of the whole. ``fixed`` slots stay where they are. Where slots are
+    too coarse for the cap, the plan goes as far as single moves can, and never makes the peak
+    higher. Raises SettingsError when no shard has a positive weight.
     """
     if len(loads) != len(owners) or min(loads, default=0.0) < 0:
         raise ValueError("one load of 0 or more is needed for each slot")
@@ -52,7 +53,7 @@ def plan_load(
             "no shard can take load: every weight is 0",
             hint="give at least one shard a positive weight",
         )
-    balance = _Balance(owners, loads, weights)
+    balance = _Balance(owners, loads, weights, frozenset(fixed))
     before = balance.peak()
     pinned = balance.pin_hot_slots(1 + slack)
     balance.level(1 + slack)
@@ -65,7 +66,11 @@ class _Balance:
     """The owners while slots are moved between them, and each shard's load and busy slots."""
 
     def __init__(
-        self, owners: Sequence[ShardId], loads: Sequence[float], weights: Mapping[ShardId, int]
+        self,
+        owners: Sequence[ShardId],
+        loads: Sequence[float],
+        weights: Mapping[ShardId, int],
+        fixed: frozenset[Slot] = frozenset(),
     ) -> None:
         self.owners = list(owners)
         self.loads = loads
@@ -77,7 +82,8 @@ class _Balance:
         for slot, shard in enumerate(owners):
             if loads[slot] > 0:
                 self.load[shard] += loads[slot]
-                self.busy[shard].append((loads[slot], Slot(slot)))
+                if slot not in fixed:
+                    self.busy[shard].append((loads[slot], Slot(slot)))
         for members in self.busy.values():
             members.sort()
         self.total = sum(self.load.values())

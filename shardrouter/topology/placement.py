@@ -30,6 +30,7 @@ def plan_owners(
     *,
     slack: float = 0.0,
     closed: Collection[ShardId] = (),
+    frozen: Collection[ShardId] = (),
     pinned: Collection[Slot] = (),
 ) -> tuple[ShardId, ...]:
     """Return the owner of each slot, by slot number.
@@ -37,16 +38,17 @@ def plan_owners(
     ``current`` is the owners now, None for a new fleet. A shard of weight 0 is drained; one
     that is not in ``weights`` is gone. ``slack`` lets a shard keep that part more than its
     quota (0.02 to 0.05 saves moves when weights change by themselves). ``closed`` shards take
-    no new slots; ``pinned`` slots stay where they are while their shard is there.
+    no new slots, ``frozen`` ones give none either; ``pinned`` slots stay where they are while
+    their shard is there.
 
-    Invariant: each shard ends less than one slot from its share (slack, closed and pinned
+    Invariant: each shard ends less than one slot from its share (slack, closed, frozen and pinned
     aside), and no plan for these quotas moves fewer slots. Raises SettingsError when no shard
     can take slots.
     """
     _check(current, weights, slots, slack)
     now: Sequence[ShardId | None] = current if current is not None else [None] * slots
     counts = Counter(owner for owner in now if owner is not None)
-    quotas = _quotas(slots, weights, counts, closed)
+    quotas = _quotas(slots, weights, counts, closed, frozen)
     ring = Ring({shard: weight for shard, weight in weights.items() if weight > 0})
     kept = _keep(now, quotas, ring, slack, pinned)
     return _place(kept, quotas, ring, slots)
@@ -105,9 +107,10 @@ def _quotas(
     weights: Mapping[ShardId, int],
     counts: Mapping[ShardId, int],
     closed: Collection[ShardId],
+    frozen: Collection[ShardId],
 ) -> dict[ShardId, int]:
     """Quotas by weight, where a closed shard gets no more than it has and others get the rest."""
-    fixed: dict[ShardId, int] = {}
+    fixed = {shard: counts.get(shard, 0) for shard in weights if shard in frozen}
     while True:
         free = {shard: weight for shard, weight in weights.items() if shard not in fixed}
         if not any(free.values()):
