@@ -34,19 +34,29 @@ class FreshBuildPy(build_py):
 class OptionalBuildExt(build_ext):
     """Fall back to pure Python with one clear warning; never fail the install."""
 
+    has_failed = False
+
     def run(self) -> None:
         try:
             super().run()
         except Exception as error:
-            warn(error)
+            self._give_up(error)
 
     def build_extension(self, ext: Extension) -> None:
+        if self.has_failed:
+            return
         try:
             super().build_extension(ext)
         except Exception as error:
-            # An earlier build may have left its own here, of an older source.
+            self._give_up(error)
+
+    def _give_up(self, reason: Exception) -> None:
+        """All or none: the hot modules are made for each other. Removes what was built before."""
+        if not self.has_failed:
+            warn(reason)
+        self.has_failed = True
+        for ext in self.extensions:
             Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
-            warn(error)
 
 
 def warn(reason: object) -> None:
