@@ -91,12 +91,7 @@ class Guard:
 
     def is_owned_sql(self, prefix: str = "") -> str:
         """Return a SQL condition: the row's slot is owned. NULL where a key column is NULL."""
-        bits = bytearray(self.slots // 8)
-        for slot in self.owned:
-            bits[slot >> 3] |= 1 << (slot & 7)  # get_bit counts from the lowest bit of a byte
-        # The E form means the same whatever standard_conforming_strings is in the session.
-        bitmap = f"E'\\\\x{bits.hex()}'::pg_catalog.bytea"
-        return f"pg_catalog.get_bit({bitmap}, {slot_sql(self.table.key, self.slots, prefix)}) = 1"
+        return in_slots_sql(self.table.key, self.owned, self.slots, prefix)
 
     def _facts(self) -> dict[str, object]:
         return {
@@ -106,6 +101,21 @@ class Guard:
             "shard": self.shard,
             "epoch": self.epoch,
         }
+
+
+def in_slots_sql(
+    key: Sequence[KeyColumn], chosen: Sequence[Slot], slots: int, prefix: str = ""
+) -> str:
+    """Return a SQL condition: the row's slot is one of ``chosen``. NULL where a key column is.
+
+    Only built-in immutable functions: also for row filters of publications.
+    """
+    bits = bytearray(slots // 8)
+    for slot in chosen:
+        bits[slot >> 3] |= 1 << (slot & 7)  # get_bit counts from the lowest bit of a byte
+    # The E form means the same whatever standard_conforming_strings is in the session.
+    bitmap = f"E'\\\\x{bits.hex()}'::pg_catalog.bytea"
+    return f"pg_catalog.get_bit({bitmap}, {slot_sql(key, slots, prefix)}) = 1"
 
 
 def guard_sql(table: Table, topology: Topology, shard_id: ShardId) -> str:
