@@ -5,17 +5,23 @@ from shardrouter.catalog.found import found_fleet
 from shardrouter.catalog.id_workers import IdWorkers, WorkerLease
 from shardrouter.catalog.install import install, installed_revision, known_revisions
 from shardrouter.catalog.journal import TransactionJournal
+from shardrouter.catalog.move_records import Artefact, Move, NewMove
+from shardrouter.catalog.moves import MoveStore
 from shardrouter.catalog.records import Fleet, JournalEvent, LiveRouter, Publication, Registration
 from shardrouter.catalog.schema import CHANNEL
 from shardrouter.catalog.store import CatalogStore
 
 __all__ = [
     "CHANNEL",
+    "Artefact",
     "CatalogStore",
     "Fleet",
     "IdWorkers",
     "JournalEvent",
     "LiveRouter",
+    "Move",
+    "MoveStore",
+    "NewMove",
     "Publication",
     "Registration",
     "TransactionJournal",

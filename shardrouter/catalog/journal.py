@@ -1,33 +1,26 @@
 """The journal of transactions over shards: what was begun, what was decided, what is left to do.
 
 Invariant: a transaction is decided once. The first decision written stands, whoever writes it:
-the process that runs the transaction, the resolver that presumes abort, or an operator.
+the process that runs the transaction, the resolver that presumes abort, or an operator. So a
+decision is durable: one that a crash of the catalog forgets would be taken twice.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from shardrouter.catalog.connect import answering, not_installed
+from shardrouter.catalog.current import make_durable, make_lazy
 from shardrouter.catalog.schema import fleet
 from shardrouter.catalog.transaction_schema import transaction_journal
 from shardrouter.topology import ShardId
 from shardrouter.topology.transaction import Decision, JournalEntry
 
 _j = transaction_journal.c
-
-_DURABLE: Final = text(
-    "SELECT set_config('synchronous_commit', 'on', true)"
-    " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
-)
-"""A decision that a crash of the catalog forgets would be decided twice."""
-
-_LAZY: Final = text("SELECT set_config('synchronous_commit', 'off', true)")
-"""For what a crash may forget: the resolver would only look once more."""
 
 
 class TransactionJournal:
@@ -53,7 +46,7 @@ class TransactionJournal:
     def begin(self, transaction: UUID, branches: Mapping[ShardId, str], origin: str) -> None:
         """Write down what is about to be prepared, before the first PREPARE TRANSACTION."""
         with self._asking() as connection:
-            connection.execute(_DURABLE)
+            make_durable(connection)
             connection.execute(
                 insert(transaction_journal).values(
                     id=transaction, branches=dict(branches), origin=origin
@@ -67,7 +60,7 @@ class TransactionJournal:
         Durable when this returns. When it raises, the decision may stand or not: ask again.
         """
         with self._asking() as connection:
-            connection.execute(_DURABLE)
+            make_durable(connection)
             connection.execute(
                 update(transaction_journal)
                 .where(_j.id == transaction, _j.decision.is_(None))
@@ -83,7 +76,7 @@ class TransactionJournal:
     ) -> Decision | None:
         """Enter a transaction the journal does not know, as an operator decided; see ``decide``."""
         with self._asking() as connection:
-            connection.execute(_DURABLE)
+            make_durable(connection)
             connection.execute(
                 insert(transaction_journal)
                 .values(id=transaction, branches=dict(branches), origin=by)
@@ -94,7 +87,7 @@ class TransactionJournal:
     def finish(self, transaction: UUID) -> None:
         """Note that every branch has done as decided."""
         with self._asking() as connection:
-            connection.execute(_LAZY)
+            make_lazy(connection)
             connection.execute(
                 update(transaction_journal)
                 .where(_j.id == transaction, _j.finished_at.is_(None))
@@ -131,7 +124,7 @@ class TransactionJournal:
     def forget(self, transactions: Sequence[UUID]) -> None:
         """Delete finished transactions."""
         with self._asking() as connection:
-            connection.execute(_LAZY)
+            make_lazy(connection)
             connection.execute(
                 delete(transaction_journal).where(
                     _j.id.in_(transactions), _j.finished_at.is_not(None)

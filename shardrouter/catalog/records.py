@@ -60,6 +60,11 @@ class LiveRouter:
     registered_at: datetime
     renewed_at: datetime
     expires_at: datetime
+    drained_epoch: Epoch = Epoch(0)  # noqa: RUF009 - a number
+    """Nothing that began before this epoch is in the way of its moves any more."""
+
+    writers_drained_epoch: Epoch = Epoch(0)  # noqa: RUF009 - a number
+    """The same of writers alone."""
 
 
 @dataclass(frozen=True, slots=True)

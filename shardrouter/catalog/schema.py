@@ -43,7 +43,8 @@ metadata: Final = MetaData(
 )
 
 
-def _moment(name: str, *, stamped: bool = True) -> Column[datetime]:
+def moment(name: str, *, stamped: bool = True) -> Column[datetime]:
+    """Return a column of times. stamped: it defaults to now, by the catalog's clock."""
     default = text("clock_timestamp()") if stamped else None
     return Column(name, DateTime(timezone=True), nullable=False, server_default=default)
 
@@ -55,7 +56,7 @@ fleet: Final = Table(
     Column("id", Uuid, nullable=False, server_default=func.gen_random_uuid()),
     Column("slots", Integer, nullable=False),
     Column("epoch", BigInteger, nullable=False, server_default=text("0")),
-    _moment("founded_at"),
+    moment("founded_at"),
     CheckConstraint("one", name="one"),
     CheckConstraint("slots BETWEEN 16 AND 16384 AND slots & (slots - 1) = 0", name="slots"),
     CheckConstraint("epoch >= 0", name="epoch"),
@@ -67,7 +68,7 @@ topology: Final = Table(
     metadata,
     Column("epoch", BigInteger, primary_key=True, autoincrement=False),
     Column("document", JSONB, nullable=False),
-    _moment("published_at"),
+    moment("published_at"),
     Column("actor", Text, nullable=False),
     Column("reason", Text, nullable=False),
     CheckConstraint("epoch > 0", name="epoch"),
@@ -82,18 +83,24 @@ routers: Final = Table(
     Column("name", Text, nullable=False),
     Column("version", Text, nullable=False),
     Column("epoch", BigInteger, nullable=False),
-    _moment("registered_at"),
-    _moment("renewed_at"),
-    _moment("expires_at", stamped=False),
+    moment("registered_at"),
+    moment("renewed_at"),
+    moment("expires_at", stamped=False),
+    Column("drained_epoch", BigInteger, nullable=False, server_default=text("0")),
+    Column("writers_drained_epoch", BigInteger, nullable=False, server_default=text("0")),
     Index(None, "expires_at"),
 )
-"""Living routers, the epoch each one serves, and until when it may without a new word from us."""
+"""Living routers, the epoch each one serves, and until when it may without a new word from us.
+
+Drained epochs: nothing that would be in the way of the moves at that epoch, and began before it,
+is open any more; all of it, and writers only.
+"""
 
 journal: Final = Table(
     "journal",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    _moment("at"),
+    moment("at"),
     Column("actor", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("kind", Text, nullable=False),

@@ -6,6 +6,7 @@ publisher knows every router that may still serve N.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,16 +14,26 @@ import psycopg
 from sqlalchemy import Connection, Engine, delete, exc, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from shardrouter.catalog.connect import answering, not_installed
+from shardrouter.catalog.connect import answering
+from shardrouter.catalog.current import (
+    FLEET_LOCK,
+    current_fleet,
+    current_topology,
+    lock_fleet,
+    make_durable,
+    note,
+    topology_from,
+)
 from shardrouter.catalog.install import check_schema
 from shardrouter.catalog.journal import TransactionJournal
+from shardrouter.catalog.moves import MoveStore
 from shardrouter.catalog.records import Fleet, JournalEvent, LiveRouter, Publication, Registration
 from shardrouter.catalog.schema import CHANNEL, fleet, journal, routers, topology
 from shardrouter.errors import CommitInDoubt, SettingsError, StaleEpoch, UnknownShard
 from shardrouter.topology import Epoch, Topology, is_valid_slot_count
 
-FLEET_LOCK: Final = 0x5368_6172_6402  # "Shard" 2: shared by heartbeats, exclusive to publishers
 HISTORY_LIMIT: Final = 20
+_NOT_YET: Final = Epoch(0)
 
 
 class CatalogStore:
@@ -48,6 +59,10 @@ class CatalogStore:
         """Return the journal of transactions over shards, in the same database."""
         return TransactionJournal(self._engine)
 
+    def moves(self) -> MoveStore:
+        """Return the moves of slots, in the same database."""
+        return MoveStore(self._engine, self.publish)
+
     # The fleet and its topology
 
     def found(self, slots: int, *, actor: str) -> Fleet:
@@ -62,8 +77,8 @@ class CatalogStore:
             ).scalar()
             if made is not None:
                 detail = {"fleet": str(made), "slots": slots}
-                _note(connection, actor, "a new fleet", "fleet_founded", detail)
-            found = _fleet(connection)
+                note(connection, actor, "a new fleet", "fleet_founded", detail)
+            found = current_fleet(connection)
         if found.slots != slots:
             raise _other_slot_count(found, slots)
         return found
@@ -71,7 +86,7 @@ class CatalogStore:
     def fleet(self) -> Fleet:
         """Return who the fleet is. Raises SettingsError when none was founded."""
         with answering(), self._engine.connect() as connection:
-            return _fleet(connection)
+            return current_fleet(connection)
 
     def epoch(self) -> Epoch:
         """Return the epoch of the newest topology, 0 when there is none."""
@@ -79,10 +94,8 @@ class CatalogStore:
 
     def find(self) -> Topology | None:
         """Return the newest topology, or None when none was published yet."""
-        newest = select(topology.c.document).join(fleet, fleet.c.epoch == topology.c.epoch)
         with answering(), self._engine.connect() as connection:
-            document = connection.scalar(newest)
-        return None if document is None else _read(document)
+            return current_topology(connection)
 
     def load(self) -> Topology:
         """Return the newest topology. Raises UnknownShard when the fleet has no shard yet."""
@@ -108,7 +121,7 @@ class CatalogStore:
                 epoch=epoch,
                 hint="list the epochs with `shardrouter topology history`",
             )
-        return _read(document)
+        return topology_from(document)
 
     def history(self, limit: int = HISTORY_LIMIT) -> list[Publication]:
         """Return who published which epoch, newest first."""
@@ -121,20 +134,34 @@ class CatalogStore:
             )
             return [Publication(Epoch(r.epoch), r.published_at, r.actor, r.reason) for r in rows]
 
-    def publish(self, new: Topology, *, expected: Epoch, actor: str, reason: str) -> None:
+    def publish(
+        self,
+        new: Topology,
+        *,
+        expected: Epoch,
+        actor: str,
+        reason: str,
+        first: Callable[[Connection], object] = lambda _: None,
+    ) -> None:
         """Make ``new`` the current topology if ``expected`` still is the current epoch.
 
         ``new.epoch`` is ``expected + 1``, as ``Topology.next`` gives it. Routers are notified in
-        the same transaction. Raises StaleEpoch when somebody else published first, SettingsError
-        for another slot count than the fleet's, CommitInDoubt when the connection broke during
-        COMMIT and the catalog cannot be asked what became of it.
+        the same transaction. What ``first`` does with its connection takes place if and only if
+        the epoch is raised; what it raises stops the publication.
+
+        Raises StaleEpoch when somebody else published first, SettingsError for another slot count
+        than the fleet's, CommitInDoubt when the connection broke during COMMIT and the catalog
+        cannot be asked what became of it.
         """
         if new.epoch != expected + 1:
             raise ValueError(f"epoch {new.epoch} does not follow {expected}")
         document = json.loads(new.to_json())
         with answering(), self._engine.connect() as connection:
-            connection.execute(select(func.pg_advisory_xact_lock(FLEET_LOCK)))
-            found = _fleet(connection)
+            # Routers and shards act on a publication: no crash may take it back.
+            make_durable(connection)
+            lock_fleet(connection)
+            first(connection)
+            found = current_fleet(connection)
             if found.slots != new.slots:
                 raise _other_slot_count(found, new.slots)
             raised = connection.execute(
@@ -148,7 +175,7 @@ class CatalogStore:
                 )
             )
             detail = {"epoch": new.epoch}
-            _note(connection, actor, reason, "topology_published", detail)
+            note(connection, actor, reason, "topology_published", detail)
             connection.execute(select(func.pg_notify(CHANNEL, str(new.epoch))))
             self._commit(connection, new, actor, reason)
 
@@ -178,7 +205,7 @@ class CatalogStore:
                 hint="when it is back, see with `shardrouter topology history` whether the epoch"
                 " is there, and repeat the command if it is not",
             ) from error
-        return row is not None and (_read(row.document), row.actor, row.reason) == (
+        return row is not None and (topology_from(row.document), row.actor, row.reason) == (
             new,
             actor,
             reason,
@@ -186,8 +213,17 @@ class CatalogStore:
 
     # Routers
 
-    def heartbeat(self, me: Registration, epoch: Epoch, lease_seconds: float) -> Epoch:
+    def heartbeat(
+        self,
+        me: Registration,
+        epoch: Epoch,
+        lease_seconds: float,
+        drained_epoch: Epoch = _NOT_YET,
+        writers_drained_epoch: Epoch = _NOT_YET,
+    ) -> Epoch:
         """Register or renew a router that serves ``epoch`` (0: none yet); return the current one.
+
+        drained_epoch, writers_drained_epoch: see ``control.Drain``.
 
         Also prunes the routers whose lease ran out. Raises SettingsError when the catalog holds
         another fleet than ``me.fleet``.
@@ -199,10 +235,17 @@ class CatalogStore:
             .where(routers.c.expires_at < now, routers.c.id != me.id)
             .with_for_update(skip_locked=True)
         )
-        row = {"kind": me.kind, "name": me.name, "version": me.version, "epoch": epoch}
+        row = {
+            "kind": me.kind,
+            "name": me.name,
+            "version": me.version,
+            "epoch": epoch,
+            "drained_epoch": drained_epoch,
+            "writers_drained_epoch": writers_drained_epoch,
+        }
         with answering(), self._engine.begin() as connection:
             connection.execute(select(func.pg_advisory_xact_lock_shared(FLEET_LOCK)))
-            found = _fleet(connection)
+            found = current_fleet(connection)
             if found.id != me.fleet:
                 raise _other_fleet(found.id, me.fleet)
             connection.execute(delete(routers).where(routers.c.id.in_(expired)))
@@ -236,7 +279,7 @@ class CatalogStore:
     def note(self, *, actor: str, reason: str, kind: str, **detail: Any) -> None:
         """Write one event into the journal."""
         with answering(), self._engine.begin() as connection:
-            _note(connection, actor, reason, kind, detail)
+            note(connection, actor, reason, kind, detail)
 
     def events(self, limit: int = HISTORY_LIMIT) -> list[JournalEvent]:
         """Return the newest events of the journal, newest first."""
@@ -248,25 +291,6 @@ class CatalogStore:
         )
         with answering(), self._engine.connect() as connection:
             return [JournalEvent(**row) for row in connection.execute(newest).mappings()]
-
-
-def _fleet(connection: Connection) -> Fleet:
-    row = connection.execute(
-        select(fleet.c.id, fleet.c.slots, fleet.c.epoch, fleet.c.founded_at)
-    ).one_or_none()
-    if row is None:
-        raise not_installed("no fleet was founded")
-    return Fleet(row.id, row.slots, Epoch(row.epoch), row.founded_at)
-
-
-def _read(document: Any) -> Topology:
-    return Topology.from_json(json.dumps(document))
-
-
-def _note(
-    connection: Connection, actor: str, reason: str, kind: str, detail: dict[str, Any]
-) -> None:
-    connection.execute(insert(journal).values(actor=actor, reason=reason, kind=kind, detail=detail))
 
 
 def _stale(connection: Connection, expected: Epoch, current: Epoch) -> StaleEpoch:

@@ -40,7 +40,7 @@ def document_of(
             {**asdict(motion), "slots": _ranges(motion.slots)} for motion in motions
         ]
     if floors:
-        document["floors"] = {shard: asdict(position) for shard, position in floors}
+        document["floors"] = [{"shard": shard, **asdict(position)} for shard, position in floors]
     return document
 
 
@@ -57,8 +57,8 @@ def fields_from(document: Mapping[str, Any]) -> dict[str, Any]:
         "tables": tuple(_table_from(item) for item in document["tables"]),
         "motions": tuple(_motion_from(item) for item in document.get("motions", ())),
         "floors": tuple(
-            (ShardId(shard), Position(int(item["timeline"]), int(item["lsn"])))
-            for shard, item in document.get("floors", {}).items()
+            (ShardId(item["shard"]), Position(int(item["timeline"]), int(item["lsn"])))
+            for item in document.get("floors", ())
         ),
     }
 

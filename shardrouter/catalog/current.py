@@ -1,0 +1,63 @@
+"""What stands in the catalog now, asked within the caller's transaction."""
+
+import json
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, insert, select, text
+
+from shardrouter.catalog.connect import not_installed
+from shardrouter.catalog.records import Fleet
+from shardrouter.catalog.schema import fleet, journal, topology
+from shardrouter.topology import Epoch, Topology
+
+FLEET_LOCK: Final = 0x5368_6172_6402  # "Shard" 2: shared by heartbeats, exclusive to publishers
+
+_DURABLE: Final = text(
+    "SELECT set_config('synchronous_commit', 'on', true)"
+    " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
+)
+_LAZY: Final = text("SELECT set_config('synchronous_commit', 'off', true)")
+
+
+def lock_fleet(connection: Connection) -> None:
+    """Let nobody publish, and no router be told what is current, until the transaction ends."""
+    connection.execute(select(func.pg_advisory_xact_lock(FLEET_LOCK)))
+
+
+def make_durable(connection: Connection) -> None:
+    """Have COMMIT return only when no crash can undo the transaction, whatever is configured."""
+    connection.execute(_DURABLE)
+
+
+def make_lazy(connection: Connection) -> None:
+    """Have COMMIT not wait for the disk: for what a crash may forget."""
+    connection.execute(_LAZY)
+
+
+def current_fleet(connection: Connection) -> Fleet:
+    """Return who the fleet is. Raises SettingsError when none was founded."""
+    row = connection.execute(
+        select(fleet.c.id, fleet.c.slots, fleet.c.epoch, fleet.c.founded_at)
+    ).one_or_none()
+    if row is None:
+        raise not_installed("no fleet was founded")
+    return Fleet(row.id, row.slots, Epoch(row.epoch), row.founded_at)
+
+
+def current_topology(connection: Connection) -> Topology | None:
+    """Return the newest topology, or None when none was published yet."""
+    newest = select(topology.c.document).join(fleet, fleet.c.epoch == topology.c.epoch)
+    document = connection.scalar(newest)
+    return None if document is None else topology_from(document)
+
+
+def topology_from(document: Any) -> Topology:
+    """Return the topology of a document column."""
+    return Topology.from_json(json.dumps(document))
+
+
+def note(
+    connection: Connection, actor: str, reason: str, kind: str, detail: dict[str, Any]
+) -> None:
+    """Write one event into the journal."""
+    connection.execute(insert(journal).values(actor=actor, reason=reason, kind=kind, detail=detail))
