@@ -35,7 +35,7 @@ from shardrouter.topology.node import Node, Role
 from shardrouter.topology.placement import SlotMove, list_moves, plan_owners
 from shardrouter.topology.position import Position, format_lsn, parse_lsn
 from shardrouter.topology.shard import Shard
-from shardrouter.topology.slot_sql import MAX_KEY_COLUMNS, slot_sql
+from shardrouter.topology.slot_sql import MAX_KEY_COLUMNS, slot_sql, slot_sql_of
 from shardrouter.topology.snapshot import Topology
 from shardrouter.topology.table import KeyColumn, KeyType, Table, TableKind
 
@@ -91,5 +91,6 @@ __all__ = [
     "slot_of",
     "slot_of_id",
     "slot_sql",
+    "slot_sql_of",
     "time_of_id",
 ]

@@ -40,25 +40,30 @@ def slot_sql(columns: Sequence[KeyColumn], slots: int, prefix: str = "") -> str:
     ``prefix`` stands before each quoted column name, for example ``NEW.``; it is our own text,
     never a user's. Raises UnsupportedSchema for no or too many columns.
     """
+    named = [(prefix + Identifier(column.name).as_string(None), column.type) for column in columns]
+    return slot_sql_of(named, slots)
+
+
+def slot_sql_of(values: Sequence[tuple[str, KeyType]], slots: int) -> str:
+    """Return the same of key values that are SQL expressions, each with its type."""
     if not is_valid_slot_count(slots):
         raise ValueError(f"{slots} slots is not a power of two from 16 to 16384")
-    if not 1 <= len(columns) <= MAX_KEY_COLUMNS:
+    if not 1 <= len(values) <= MAX_KEY_COLUMNS:
         raise UnsupportedSchema(
-            f"a shard key has 1 to {MAX_KEY_COLUMNS} columns, not {len(columns)}",
+            f"a shard key has 1 to {MAX_KEY_COLUMNS} columns, not {len(values)}",
             hint="leave out the columns that the rows of one entity do not share",
         )
-    first, *others = columns
+    first, *others = values
     # A row hash takes bits from 7 places further up of the one before it, so that the last
     # column needs log2(slots) bits and each one before 7 more; masked so, no sum overflows.
     mask = (slots << 7 * len(others)) - 1
-    row = f"((({_hash_call(first, prefix)} & {mask}) + {_COMBINE & mask}) & {mask})"
-    for column in others:
+    row = f"((({_hash_call(*first)} & {mask}) + {_COMBINE & mask}) & {mask})"
+    for value in others:
         mask >>= 7
-        mixed = f"({_hash_call(column, prefix)} & {mask}) + {_COMBINE & mask} + ({row} >> 7)"
+        mixed = f"({_hash_call(*value)} & {mask}) + {_COMBINE & mask} + ({row} >> 7)"
         row = f"(({row} # ({mixed})) & {mask})"
     return row
 
 
-def _hash_call(column: KeyColumn, prefix: str) -> str:
-    name = prefix + Identifier(column.name).as_string(None)
-    return _HASH_CALLS[column.type].format(column=name, seed=_SEED)
+def _hash_call(value: str, key_type: KeyType) -> str:
+    return _HASH_CALLS[key_type].format(column=value, seed=_SEED)
