@@ -20,6 +20,15 @@ class ReadDemand:
 
     max_lag_seconds: float | None = None
     zone: str = ""
+    floor: Position | None = None
+    """Where the shard got the last rows from another shard (``Topology.floor``): before it, a
+    replica lacks rows that the shard owns, or has some that it does not own any more."""
+
+    def is_met_by(self, position: Position) -> bool:
+        """True when a server that has replayed so far may answer."""
+        if self.floor is not None and not self.floor.is_reached_by(position):
+            return False
+        return self.need is None or self.need.is_reached_by(position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +122,7 @@ def read_candidates(
             continue
         if not _is_within(demand.max_lag_seconds, sample, now):
             continue
-        if demand.need is None or demand.need.is_reached_by(sample.position):
+        if demand.is_met_by(sample.position):
             away = bool(demand.zone) and node.zone != demand.zone
             fresh.append(((away, load(node), sample.lag_seconds or 0.0), node))
         else:

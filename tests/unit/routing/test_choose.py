@@ -85,6 +85,21 @@ def test_position_of_an_older_timeline_proves_nothing() -> None:
     assert chosen(view(sample(PRIMARY), sample(NEAR, 99)), demand) == ["r1?"]
 
 
+def test_replica_below_the_floor_must_catch_up_whatever_the_token_says() -> None:
+    seen = view(sample(PRIMARY), sample(NEAR, 59), sample(FAR, 60))
+    assert chosen(seen, ReadDemand(floor=Position(1, 60))) == ["r2", "r1?"]
+    assert chosen(seen, ReadDemand(need=Position(1, 40), floor=Position(1, 60))) == ["r2", "r1?"]
+    assert chosen(seen, ReadDemand(need=Position(1, 61), floor=Position(1, 60))) == ["r2?", "r1?"]
+
+
+def test_token_and_floor_of_two_timelines_both_count() -> None:
+    demand = ReadDemand(need=Position(1, 70), floor=Position(2, 60))
+    promoted = sample(FAR, position=Position(2, 65))
+    assert chosen(view(sample(PRIMARY), promoted), demand) == ["r2?"]
+    later = sample(FAR, position=Position(2, 70))
+    assert chosen(view(sample(PRIMARY), later), demand) == ["r2"]
+
+
 def test_max_lag_counts_the_age_of_the_sample() -> None:
     seen = view(sample(PRIMARY), sample(NEAR, lag_seconds=1.0, at=NOW - 1.5), sample(FAR))
     assert chosen(seen, ReadDemand(max_lag_seconds=2.0)) == ["r2"]
