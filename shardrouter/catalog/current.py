@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy import Connection, case, func, insert, null, select, text
 
 from shardrouter.catalog.connect import not_installed
 from shardrouter.catalog.records import Fleet
@@ -49,6 +49,22 @@ def current_topology(connection: Connection) -> Topology | None:
     newest = select(topology.c.document).join(fleet, fleet.c.epoch == topology.c.epoch)
     document = connection.scalar(newest)
     return None if document is None else topology_from(document)
+
+
+def epoch_and_topology(connection: Connection, served: Epoch) -> tuple[Epoch, Topology | None]:
+    """Return the current epoch, and its topology unless that is the one of epoch ``served``.
+
+    One statement. Raises SettingsError when no fleet was founded.
+    """
+    other = case((fleet.c.epoch != served, topology.c.document), else_=null())
+    row = connection.execute(
+        select(fleet.c.epoch, other.label("document")).outerjoin(
+            topology, topology.c.epoch == fleet.c.epoch
+        )
+    ).one_or_none()
+    if row is None:
+        raise not_installed("no fleet was founded")
+    return Epoch(row.epoch), None if row.document is None else topology_from(row.document)
 
 
 def topology_from(document: Any) -> Topology:

@@ -19,6 +19,7 @@ from shardrouter.catalog.current import (
     FLEET_LOCK,
     current_fleet,
     current_topology,
+    epoch_and_topology,
     lock_fleet,
     make_durable,
     note,
@@ -96,6 +97,11 @@ class CatalogStore:
         """Return the newest topology, or None when none was published yet."""
         with answering(), self._engine.connect() as connection:
             return current_topology(connection)
+
+    def look(self, served: Epoch) -> tuple[Epoch, Topology | None]:
+        """Return the current epoch, and its topology unless that is the one of epoch ``served``."""
+        with answering(), self._engine.connect() as connection:
+            return epoch_and_topology(connection, served)
 
     def load(self) -> Topology:
         """Return the newest topology. Raises UnknownShard when the fleet has no shard yet."""

@@ -2,6 +2,7 @@
 
 from shardrouter.control.admission import examine_shard
 from shardrouter.control.background import Background
+from shardrouter.control.drain import Drain, DrainCheck
 from shardrouter.control.in_doubt import (
     Resolution,
     carry_out,
@@ -39,6 +40,8 @@ __all__ = [
     "DEFAULT_TIMEOUT_SECONDS",
     "Background",
     "ControlThread",
+    "Drain",
+    "DrainCheck",
     "Finding",
     "Migration",
     "MigrationAction",

@@ -17,10 +17,10 @@ FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 10.0
 
 
-async def listen_for_changes(settings: CatalogSettings, wake: Callable[[], None]) -> None:
-    """Call ``wake`` after each publish, until cancelled.
+async def listen_for_changes(settings: CatalogSettings, hear: Callable[[int | None], None]) -> None:
+    """Call ``hear`` with the new epoch after each publish, until cancelled.
 
-    A connection that breaks is made again, with growing pauses; ``wake`` is called then too, for
+    A connection that breaks is made again, with growing pauses; ``hear(None)`` is called then, for
     what was published in between.
     """
     pause = FIRST_PAUSE_SECONDS
@@ -30,9 +30,9 @@ async def listen_for_changes(settings: CatalogSettings, wake: Callable[[], None]
                 async with asyncio.timeout(settings.statement_timeout_seconds):
                     await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(CHANNEL)))
                 pause = FIRST_PAUSE_SECONDS
-                wake()
-                async for _ in connection.notifies():
-                    wake()
+                hear(None)
+                async for heard in connection.notifies():
+                    hear(int(heard.payload) if heard.payload.isdecimal() else None)
         except (psycopg.Error, OSError) as error:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             logger.info("catalog_listener_lost again_in_seconds=%.1f %s", pause, said)

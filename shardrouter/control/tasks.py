@@ -58,6 +58,15 @@ def call_safely(call: Callable[..., object], *args: object, name: str) -> None:
         logger.exception("callback_failed name=%s", name)
 
 
+def ask_safely(call: Callable[..., T], *args: object, name: str) -> T | None:
+    """Return what somebody else's code returns; None, and a line in the log, when it fails."""
+    try:
+        return call(*args)
+    except Exception:
+        logger.exception("callback_failed name=%s", name)
+        return None
+
+
 def _report_failure(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         logger.error("task_failed name=%s", task.get_name(), exc_info=error)

@@ -3,7 +3,7 @@
 The lease is extended only by a heartbeat that was answered "the epoch you serve is current", and
 counts from before that heartbeat was sent: so it ends here before it ends in the catalog.
 Invariants: the epoch never goes backwards; a topology is served before it is acknowledged, never
-the other way round.
+the other way round; and an epoch is called drained only after it is served.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from uuid import UUID, uuid4
 from shardrouter.catalog import CatalogStore, Registration
 from shardrouter.config import CatalogSettings
 from shardrouter.control.catalog_listener import listen_for_changes
+from shardrouter.control.drain import DrainCheck, DrainWatch
 from shardrouter.control.lease import LeaseClock, lease_clock
 from shardrouter.control.tasks import call_safely, spawn
 from shardrouter.errors import (
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 HEARTBEATS_A_LEASE: Final = 3  # one may fail, and be repeated, before the lease ends
 RETRIES_A_LEASE: Final = 10
 MIN_PAUSE_SECONDS: Final = 0.02  # between two questions, however many ask for one
+DRAIN_CHECK_SECONDS: Final = 0.01  # a move, and writers that are held back, wait for the answer
 MAX_ROUNDS: Final = 5  # of load and acknowledge, while others publish
 SIGN_OFF_SECONDS: Final = 2.0
 
@@ -69,7 +71,10 @@ class TopologyKeeper:
         self._watchers: list[OnChange] = []
         self._lease_watchers: list[Callable[[float], None]] = []
         self._waiters: list[Future[None]] = []
+        self._drain = DrainWatch()
+        self._told: tuple[Epoch, Epoch, Epoch] | None = None
         self._wake = asyncio.Event()
+        self._news = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def current(self) -> Topology:
@@ -102,6 +107,14 @@ class TopologyKeeper:
         """Have ``callback(topology)`` called on the keeper's loop after each change."""
         self._watchers.append(callback)
 
+    def watch_drain(self, check: DrainCheck) -> None:
+        """Have ``check(topology)`` asked, on the keeper's loop, what of earlier work is open.
+
+        It is asked for topologies with slots in motion: after each change, and again every 10 ms
+        until all is drained. The catalog is told at once. Without a check nothing is ever open.
+        """
+        self._drain.watch(check)
+
     def on_lease(self, callback: Callable[[float], None]) -> None:
         """Have ``callback(deadline)`` called, now and whenever the lease's end moves.
 
@@ -121,7 +134,8 @@ class TopologyKeeper:
         fleet = await asyncio.to_thread(self._store.fleet)
         name = f"{socket.gethostname()}:{os.getpid()}"
         self._me = Registration(self._new_id(), fleet.id, self._kind, name, version("shardrouter"))
-        await self._load()
+        new = await asyncio.to_thread(self._store.load)
+        self._take(new.epoch, new)
         await self._catch_up()
         self._problem = ""
         return self.current()
@@ -131,18 +145,18 @@ class TopologyKeeper:
         listener = None
         if self._settings.listen:
             listener = spawn(
-                listen_for_changes(self._settings, self._wake.set), name="catalog listener"
+                listen_for_changes(self._settings, self._hear), name="catalog listener"
             )
         try:
             while True:
                 self._wake.clear()
+                self._news.clear()
+                asked_at = self._now()
                 waiters, self._waiters = self._waiters, []
                 await self._try_to_catch_up()
                 _answer(waiters)
-                await asyncio.sleep(MIN_PAUSE_SECONDS)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._pause()):
-                        await self._wake.wait()
+                await self._rest()
+                await _wait(self._news, asked_at + MIN_PAUSE_SECONDS - self._now())
         except asyncio.CancelledError:
             await self._sign_off()
             raise
@@ -150,6 +164,24 @@ class TopologyKeeper:
             if listener is not None:
                 listener.cancel()
             _answer(self._waiters)
+
+    async def _rest(self) -> None:
+        """Wait until there is something to ask or to tell."""
+        deadline = self._now() + self._pause()
+        while not self._wake.is_set() and (left := deadline - self._now()) > 0:
+            if not self._drain.is_waiting:
+                await _wait(self._wake, left)
+            elif self._look_at_drain():
+                self._news.set()
+                return
+            else:
+                await _wait(self._wake, min(left, DRAIN_CHECK_SECONDS))
+
+    def _hear(self, epoch: int | None) -> None:
+        """A topology was published, or (None) perhaps, while nobody listened."""
+        if epoch is None or epoch > self._epoch:
+            self._news.set()
+            self._wake.set()
 
     async def _try_to_catch_up(self) -> None:
         try:
@@ -166,43 +198,56 @@ class TopologyKeeper:
 
     async def _catch_up(self) -> None:
         """Take the newest topology if there is one; send the heartbeat if it is due."""
-        if self._clock() < self._heartbeat_due:
-            current = await asyncio.to_thread(self._store.epoch)
+        self._look_at_drain()
+        if self._clock() < self._heartbeat_due and self._told == self._to_tell():
+            current, new = await asyncio.to_thread(self._store.look, self._epoch)
             if current == self._epoch:
                 return
-            await self._take(current)
-        assert self._me is not None
-        lease_seconds = self._settings.lease_seconds
+            self._take(current, new)
         for _ in range(MAX_ROUNDS):
-            sent_at = self._clock()
-            current = await asyncio.to_thread(
-                self._store.heartbeat, self._me, self._epoch, lease_seconds
-            )
+            current = await self._send_heartbeat()
             if current == self._epoch:
-                self._move_lease(sent_at + lease_seconds)
-                self._heartbeat_due = sent_at + lease_seconds / HEARTBEATS_A_LEASE
                 return
-            await self._take(current)
+            self._take(*await asyncio.to_thread(self._store.look, self._epoch))
 
-    async def _take(self, current: Epoch) -> None:
+    async def _send_heartbeat(self) -> Epoch:
+        """Say what is served here, and return the current epoch."""
+        assert self._me is not None
+        sent_at, lease_seconds = self._clock(), self._settings.lease_seconds
+        epoch, readers, writers = telling = self._to_tell()
+        current = await asyncio.to_thread(
+            self._store.heartbeat, self._me, epoch, lease_seconds, readers, writers
+        )
+        self._told = telling
+        if current == epoch:
+            self._move_lease(sent_at + lease_seconds)
+            self._heartbeat_due = sent_at + lease_seconds / HEARTBEATS_A_LEASE
+        return current
+
+    def _to_tell(self) -> tuple[Epoch, Epoch, Epoch]:
+        return self._epoch, self._drain.readers, self._drain.writers
+
+    def _look_at_drain(self) -> bool:
+        return self._topology is not None and self._drain.look(self._topology)
+
+    def _take(self, current: Epoch, new: Topology | None) -> None:
+        """Serve the topology of that epoch, unless it is the one that is served."""
         if current < self._epoch:
             raise self._went_back(current)
-        await self._load()
-
-    async def _load(self) -> None:
-        new = await asyncio.to_thread(self._store.load)
-        if new.epoch < self._epoch:
-            raise self._went_back(new.epoch)
-        if new.epoch == self._epoch:
+        if new is None:
             return
         logger.info("topology_taken epoch=%d before=%d", new.epoch, self._epoch)
         self._topology = new
         for watcher in self._watchers:
             call_safely(watcher, new, name="topology watcher")
+        self._look_at_drain()
 
     @property
     def _epoch(self) -> Epoch:
         return Epoch(0) if self._topology is None else self._topology.epoch
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _move_lease(self, deadline: float) -> None:
         self._lease_deadline = deadline
@@ -256,6 +301,14 @@ class TopologyKeeper:
             hint="the router goes on by itself when the catalog confirms its topology;"
             " check the catalog with `shardrouter topology show`",
         )
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, at most so long."""
+    if seconds > 0:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
 
 
 def _answer(waiters: list[Future[None]]) -> None:

@@ -49,6 +49,7 @@ class MemoryStore:
         self.newest: Topology | None = topology(1)
         self.is_down = False
         self.acknowledged: list[int] = []
+        self.drained: list[tuple[int, int, int]] = []
         self.signed_off: list[UUID] = []
         self.before_answer: Callable[[str], object] = lambda _: None
         self.held_up = threading.Event()
@@ -65,9 +66,9 @@ class MemoryStore:
         self._answer("fleet")
         return Fleet(UUID(int=1), 16, self._epoch(), datetime.now(UTC))
 
-    def epoch(self) -> Epoch:
-        self._answer("epoch")
-        return self._epoch()
+    def look(self, served: Epoch) -> tuple[Epoch, Topology | None]:
+        self._answer("look")
+        return self._epoch(), None if self._epoch() == served else self.newest
 
     def load(self) -> Topology:
         self._answer("load")
@@ -75,10 +76,18 @@ class MemoryStore:
             raise UnknownShard("the fleet has no shards yet")
         return self.newest
 
-    def heartbeat(self, me: Registration, epoch: Epoch, lease_seconds: float) -> Epoch:
+    def heartbeat(
+        self,
+        me: Registration,
+        epoch: Epoch,
+        lease_seconds: float,
+        drained_epoch: Epoch,
+        writers_drained_epoch: Epoch,
+    ) -> Epoch:
         self._answer("heartbeat")
         assert (me.id, lease_seconds) == (ID, 15)
         self.acknowledged.append(epoch)
+        self.drained.append((epoch, drained_epoch, writers_drained_epoch))
         return self._epoch()
 
     def sign_off(self, router: UUID) -> None:
@@ -230,7 +239,7 @@ async def test_after_an_outage_the_old_epoch_is_not_served_again(parts: Parts) -
         store.newest = topology(2)
 
         def fail_to_load(call: str) -> None:
-            if call == "load":
+            if call == "look":
                 raise CatalogUnavailable("not now")
 
         store.before_answer = fail_to_load
