@@ -6,7 +6,8 @@ how timings are distributed and holds for skewed ones.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb
+from itertools import accumulate
+from math import ceil, comb
 from statistics import median
 from typing import Final
 
@@ -32,9 +33,31 @@ def estimate(samples: Sequence[float]) -> Estimate:
     return Estimate(median(ordered), ordered[outside], ordered[-1 - outside])
 
 
+def estimate_quantile(samples: Sequence[float], part: float) -> Estimate:
+    """Return the value that so great a part of the samples does not exceed, with its interval.
+
+    The interval ends at the greatest sample where too few were taken to see further, as with the
+    99th percentile of fewer than a few hundred. Raises ValueError on no samples.
+    """
+    if not samples:
+        raise ValueError("no samples")
+    ordered = sorted(samples)
+    count = len(ordered)
+    below = list(accumulate(_chance(count, k, part) for k in range(count + 1)))
+    allowed = (1 - CONFIDENCE) / 2
+    low = max(sum(chance <= allowed for chance in below) - 1, 0)
+    high = min(sum(chance < 1 - allowed for chance in below), count - 1)
+    return Estimate(ordered[max(ceil(part * count) - 1, 0)], ordered[low], ordered[high])
+
+
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     """Return our value divided by theirs, round by round. Raises ValueError on unequal lengths."""
     return [mine / other for mine, other in zip(ours, theirs, strict=True)]
+
+
+def _chance(count: int, hits: int, part: float) -> float:
+    """Return the chance that exactly so many of the samples lie below the true quantile."""
+    return comb(count, hits) * part**hits * (1 - part) ** (count - hits)
 
 
 def _samples_outside(count: int) -> int:

@@ -5,7 +5,7 @@ from statistics import median
 
 import pytest
 
-from benchmarks.estimate import estimate, ratios
+from benchmarks.estimate import estimate, estimate_quantile, ratios
 
 
 def test_one_sample_is_all_there_is():
@@ -45,7 +45,27 @@ def test_interval_covers_the_true_median_as_often_as_it_says():
     assert 0.93 <= covered / trials <= 0.99
 
 
+@pytest.mark.parametrize(
+    ("count", "part", "ranks"),
+    [(100, 0.5, (40, 50, 61)), (60, 0.99, (58, 60, 60)), (1000, 0.99, (983, 990, 997))],
+)
+def test_quantile_has_the_ranks_of_the_binomial(count, part, ranks):
+    found = estimate_quantile(list(range(1, count + 1)), part)
+    assert (found.low, found.median, found.high) == ranks
+
+
+def test_interval_covers_the_true_quantile_as_often_as_it_says():
+    random = Random(2013)
+    trials, covered = 400, 0
+    for _ in range(trials):
+        found = estimate_quantile([random.expovariate(1.0) for _ in range(200)], 0.9)
+        covered += found.low <= 2.3026 <= found.high
+    assert covered / trials >= 0.93
+
+
 def test_no_samples_are_an_error():
+    with pytest.raises(ValueError, match="no samples"):
+        estimate_quantile([], 0.99)
     with pytest.raises(ValueError, match="no samples"):
         estimate([])
 
