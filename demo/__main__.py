@@ -2,15 +2,17 @@
 
 import sys
 import time
+from contextlib import ExitStack
 from typing import Final
 
 import psycopg
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
+from demo.fleet import DemoFleet, demo_fleet
 from demo.report import Mismatch, Report
 from demo.run import run
-from shardrouter import Router, ShardRouterError
+from shardrouter import ShardRouterError
 
 SHARDS: Final = 2
 REPLICAS: Final = 1
@@ -23,8 +25,8 @@ def main() -> int:
     report.title("shardrouter: the flights of New York 2013 on a sharded, replicated Postgres")
     start = time.monotonic()
     try:
-        with _start(report) as router:
-            run(report, router)
+        with ExitStack() as stack:
+            run(report, _start(report, stack))
     except KeyboardInterrupt:
         report.end("demo: interrupted, the fleet is gone")
         return INTERRUPTED
@@ -35,9 +37,9 @@ def main() -> int:
     return 0
 
 
-def _start(report: Report) -> Router:
+def _start(report: Report, stack: ExitStack) -> DemoFleet:
     with report.waiting("starting the fleet"):
-        return Router.embedded(shards=SHARDS, replicas=REPLICAS)
+        return stack.enter_context(demo_fleet(SHARDS, REPLICAS))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """The demo's sections, in order. Each shows something and raises Mismatch when it is not so."""
 
 import random
+from contextlib import ExitStack
 from typing import Final
 
+from demo.fleet import DemoFleet
 from demo.freshness import check_freshness
 from demo.loading_section import load
 from demo.plain import plain_postgres
 from demo.questions import check_join, check_rankings, load_plain
 from demo.report import Report
-from demo.through_proxy import check_proxy
+from demo.through_proxy import check_proxy, running_proxy
 from demo.transfers import check_transfers
 from demo.trespass import check_guard
 from shardrouter import Router
@@ -17,8 +19,9 @@ PAIRS: Final = 1_000
 SEED: Final = 2013  # the same planes in every run
 
 
-def run(report: Report, router: Router) -> None:
+def run(report: Report, fleet: DemoFleet) -> None:
     """Run every section on an empty fleet. Raises Mismatch, ShardRouterError."""
+    router = fleet.router
     show_fleet(report, router)
     loaded = load(report, router)
     rng = random.Random(SEED)
@@ -29,7 +32,10 @@ def run(report: Report, router: Router) -> None:
         check_rankings(report, router, plain)
     check_transfers(report, router, loaded.tailnums, rng)
     check_guard(report, router, loaded.tailnums[0])
-    check_proxy(report, router, loaded.tailnums)
+    with ExitStack() as stack:
+        with report.waiting("starting the proxy"):
+            proxy = stack.enter_context(running_proxy(fleet))
+        check_proxy(report, router, proxy, loaded.tailnums)
 
 
 def show_fleet(report: Report, router: Router) -> None:

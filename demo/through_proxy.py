@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Final
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from demo.fleet import BACKENDS, DemoFleet
 from demo.report import Mismatch, Report
 from demo.trespass import psql_beside
 from shardrouter import Router
@@ -23,7 +23,6 @@ from shardrouter.errors import FleetError
 from shardrouter.local import HOST, SUPERUSER
 
 CLIENTS: Final = 50
-BACKENDS: Final = 4
 READS: Final = 20  # of each client
 _START_SECONDS: Final = 30.0
 _WAIT_SECONDS: Final = 20.0
@@ -42,24 +41,23 @@ class Proxy:
 
     port: int
 
-    def dsn(self, shard: str) -> str:
-        """Return a connection string of a session on a shard."""
+    def dsn(self, shard: str | None = None) -> str:
+        """Return a connection string; of a session on a shard when one is named."""
         return make_conninfo(
             host=HOST,
             port=self.port,
             user=SUPERUSER,
             dbname="app",
-            options=f"-c shardrouter.shard={shard}",
+            options=f"-c shardrouter.shard={shard}" if shard else "",
             connect_timeout=_CONNECT_SECONDS,
         )
 
 
-def check_proxy(report: Report, router: Router, tailnums: Sequence[str]) -> None:
+def check_proxy(report: Report, router: Router, proxy: Proxy, tailnums: Sequence[str]) -> None:
     """Talk through the proxy as programs of any language do."""
     report.section("Any Postgres client, through the proxy")
-    with report.waiting("starting the proxy"), _proxy(router) as proxy:
-        _talk_with_psql(report, router, proxy, tailnums[0])
-        _read_at_once(report, router, proxy, tailnums)
+    _talk_with_psql(report, router, proxy, tailnums[0])
+    _read_at_once(report, router, proxy, tailnums)
 
 
 def _talk_with_psql(report: Report, router: Router, proxy: Proxy, tailnum: str) -> None:
@@ -125,28 +123,20 @@ async def _client(dsn: str, tailnums: Sequence[str]) -> int:
 
 
 @contextmanager
-def _proxy(router: Router) -> Iterator[Proxy]:
-    """Run a proxy of one worker before the router's fleet."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        settings = folder / "shardrouter.toml"
-        (folder / "topology.json").write_text(router.topology.to_json())
-        settings.write_text(
-            f'[proxy]\nlisten = "{HOST}:0"\nhttp_listen = ""\nworkers = 1\n'
-            'topology_file = "topology.json"\n'
-            f'run_directory = "{folder / "run"}"\n[proxy_pool]\nsize = {BACKENDS}\n'
+def running_proxy(fleet: DemoFleet) -> Iterator[Proxy]:
+    """Run a proxy of one worker before the fleet. Raises FleetError when it does not start."""
+    log_path = fleet.settings.with_name("proxy.log")
+    with log_path.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "shardrouter.proxy", "--config", str(fleet.settings)],
+            stdout=log,
+            stderr=log,
         )
-        with (folder / "proxy.log").open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "shardrouter.proxy", "--config", str(settings)],
-                stdout=log,
-                stderr=log,
-            )
-        try:
-            yield Proxy(_port_when_it_serves(process, folder / "proxy.log"))
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(_WAIT_SECONDS)
+    try:
+        yield Proxy(_port_when_it_serves(process, log_path))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(_WAIT_SECONDS)
 
 
 def _port_when_it_serves(process: "subprocess.Popen[bytes]", log: Path) -> int:
