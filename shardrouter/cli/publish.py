@@ -23,10 +23,28 @@ def publish_change(
 
     Raises StaleEpoch when somebody else changed the topology since ``before`` was read.
     """
+    if after != before and not dry_run:
+        publish(store, before, after, reason=reason)
+    show_change(before, after, dry_run=dry_run, notes=notes, output=output)
+
+
+def publish(store: CatalogStore, before: Topology | None, after: Topology, *, reason: str) -> Epoch:
+    """Publish ``after``; return its epoch. Raises StaleEpoch."""
+    expected = Epoch(0) if before is None else before.epoch
+    store.publish(after, expected=expected, actor=actor(), reason=reason)
+    return after.epoch
+
+
+def show_change(
+    before: Topology | None,
+    after: Topology,
+    *,
+    dry_run: bool,
+    notes: Sequence[str],
+    output: Output,
+) -> None:
+    """Print what changed, or would change."""
     is_change = after != before
-    if is_change and not dry_run:
-        expected = Epoch(0) if before is None else before.epoch
-        store.publish(after, expected=expected, actor=actor(), reason=reason)
     changes = [change.to_row() for change in changes_between(before, after)]
     if output is Output.JSON:
         is_published = is_change and not dry_run

@@ -1,4 +1,4 @@
-"""``shardrouter shard add | list | drain | remove``."""
+"""``shardrouter shard add | prepare | list | drain | remove``."""
 
 from typing import Annotated, Any
 
@@ -6,7 +6,12 @@ import typer
 
 from shardrouter.cli.catalog import ConfigOption, ReasonOption, open_store
 from shardrouter.cli.output import DryRunOption, Output, OutputOption, show_json, show_rows
-from shardrouter.cli.publish import publish_change
+from shardrouter.cli.publish import publish, publish_change, show_change
+from shardrouter.cli.shard_tables import (
+    notes_of_preparation,
+    preparation_of,
+    show_preparation,
+)
 from shardrouter.config import check_dsn, public_dsn
 from shardrouter.control import drained, examine_shard, with_shard, without_shard
 from shardrouter.topology import Node, NodeId, Role, Shard, ShardId, Topology
@@ -31,26 +36,50 @@ def add(
     weight: Annotated[
         int, typer.Option("--weight", min=0, max=1000, help="share of the slots, relative")
     ] = 1,
+    no_tables: Annotated[
+        bool, typer.Option("--no-tables", help="do not make the registered tables there")
+    ] = False,
     config: ConfigOption = None,
     reason: ReasonOption = None,
     dry_run: DryRunOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Add a shard after checking its nodes. Slots come at once only while there are no tables."""
+    """Add a shard after checking its nodes, with the registered tables and reference rows.
+
+    Slots come at once only while there are no tables; later `rebalance apply` brings them.
+    """
     shard = _shard(name, primary, replica or [], weight)
     with open_store(config) as (store, settings):
         before = store.find()
         after = with_shard(before, shard, store.fleet().slots)
-        notes = examine_shard(shard, before, settings.pool.connect_timeout_seconds)
-        publish_change(
-            store,
-            before,
-            after,
-            reason=reason or f"shard add {name}",
-            dry_run=dry_run,
-            notes=[*notes, *_notes_after_add(after, shard)],
-            output=output,
-        )
+        notes = list(examine_shard(shard, before, settings.pool.connect_timeout_seconds))
+        because = reason or f"shard add {name}"
+        if after.tables and not no_tables:
+            preparation = preparation_of(store, settings, after, shard, replace=True)
+            if dry_run:
+                done = preparation.look()
+            else:
+                done = preparation.run(lambda: publish(store, before, after, reason=because))
+            notes += notes_of_preparation(done, shard.id, dry_run=dry_run)
+        elif not dry_run:
+            publish(store, before, after, reason=because)
+        notes += _notes_after_add(after, shard, with_tables=not no_tables)
+        show_change(before, after, dry_run=dry_run, notes=notes, output=output)
+
+
+@app.command()
+def prepare(
+    name: NameArgument,
+    config: ConfigOption = None,
+    dry_run: DryRunOption = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Make the registered tables on a shard that lacks them, with guards and reference rows."""
+    with open_store(config) as (store, settings):
+        topology = store.load()
+        preparation = preparation_of(store, settings, topology, topology.shard(name), replace=False)
+        done = preparation.look() if dry_run else preparation.run(lambda: topology.epoch)
+    show_preparation(done, dry_run=dry_run, output=output)
 
 
 @app.command("list")
@@ -149,7 +178,7 @@ def _shard(name: str, primary: str, replicas: list[str], weight: int) -> Shard:
     return Shard(ShardId(name), tuple(nodes), weight)
 
 
-def _notes_after_add(after: Topology, shard: Shard) -> list[str]:
+def _notes_after_add(after: Topology, shard: Shard, *, with_tables: bool) -> list[str]:
     notes = []
     if not after.slot_counts()[shard.id]:
         notes.append(
@@ -157,6 +186,8 @@ def _notes_after_add(after: Topology, shard: Shard) -> list[str]:
             if after.tables
             else f"shard {shard.id} owns no slots: its weight is 0"
         )
-    if after.tables:
-        notes.append(f"make the tables on shard {shard.id} before a router writes to it")
+    if after.tables and not with_tables:
+        notes.append(f"make the tables there first: `shardrouter shard prepare {shard.id}`")
+    if after.tables and shard.weight:
+        notes.append("next: `shardrouter rebalance plan`, then `shardrouter rebalance apply`")
     return notes

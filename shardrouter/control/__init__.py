@@ -29,6 +29,12 @@ from shardrouter.control.migrate import (
     migrate,
 )
 from shardrouter.control.monitor import Monitor
+from shardrouter.control.prepare_shard import (
+    Preparation,
+    PreparationTools,
+    Prepared,
+    missing_tables,
+)
 from shardrouter.control.shards import drained, with_shard, without_shard
 from shardrouter.control.tables import check_table, describe_table, guard_table, with_table
 from shardrouter.control.tasks import spawn, supervised
@@ -47,6 +53,9 @@ __all__ = [
     "MigrationAction",
     "MigrationState",
     "Monitor",
+    "Preparation",
+    "PreparationTools",
+    "Prepared",
     "Resolution",
     "ShardReport",
     "TopologyKeeper",
@@ -64,6 +73,7 @@ __all__ = [
     "is_due",
     "lease_clock",
     "migrate",
+    "missing_tables",
     "next_step",
     "resolve_once",
     "spawn",

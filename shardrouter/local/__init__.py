@@ -1,6 +1,7 @@
 """Talk to the operating system: a fleet of real Postgres servers on this machine."""
 
 from shardrouter.local.binaries import Binaries, describe_binaries, find_binaries
+from shardrouter.local.dump_programs import DumpPrograms, find_dump_programs
 from shardrouter.local.fleet import LocalFleet
 from shardrouter.local.ports import HOST
 from shardrouter.local.server import SUPERUSER, LocalServer, StopMode
@@ -10,6 +11,7 @@ __all__ = [
     "HOST",
     "SUPERUSER",
     "Binaries",
+    "DumpPrograms",
     "LocalFleet",
     "LocalServer",
     "ServerCondition",
@@ -17,5 +19,6 @@ __all__ = [
     "StopMode",
     "describe_binaries",
     "find_binaries",
+    "find_dump_programs",
     "fleet_status",
 ]

@@ -87,6 +87,12 @@ def describe_binaries() -> str:
     return "PostgreSQL not found"
 
 
+def program_directories() -> Iterator[Path]:
+    """Yield the directories of PostgreSQL programs on this machine, the preferred one first."""
+    for candidate in _candidates():
+        yield candidate.directory
+
+
 def _candidates() -> Iterator[_Candidate]:
     asked = os.environ.get("SHARDROUTER_PG_BIN")
     if asked:  # whoever names one directory must not silently get another version

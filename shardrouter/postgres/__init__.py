@@ -29,7 +29,17 @@ from shardrouter.postgres.prepared import (
 )
 from shardrouter.postgres.probe import REPLAY_SQL, Probe, probe, replay_position
 from shardrouter.postgres.replica_identity import ensure_identity, identity_sql
+from shardrouter.postgres.schema_dump import dump_schema, version_tables
+from shardrouter.postgres.table_copy import (
+    Relation,
+    TableDigest,
+    copy_table,
+    fire_no_triggers,
+    nobody_writes,
+    table_digest,
+)
 from shardrouter.postgres.url import sqlalchemy_url
+from shardrouter.postgres.verbatim import run_verbatim
 from shardrouter.postgres.watchdog import answers_within
 
 __all__ = [
@@ -49,15 +59,20 @@ __all__ = [
     "NodeFacts",
     "Patience",
     "Probe",
+    "Relation",
     "Sleep",
+    "TableDigest",
     "TableFacts",
     "WaitReady",
     "answers_within",
     "branch_status",
     "check_guards",
+    "copy_table",
     "delete_markers",
     "direct_connection",
+    "dump_schema",
     "ensure_identity",
+    "fire_no_triggers",
     "guard_sql",
     "has_foreign_rows",
     "identity_sql",
@@ -68,15 +83,19 @@ __all__ = [
     "key_columns",
     "list_prepared",
     "lock_installers",
+    "nobody_writes",
     "prepare_branch",
     "probe",
     "read_position",
     "read_table",
     "replay_position",
+    "run_verbatim",
     "run_with_locks",
     "settle_branch",
     "sharded_tables",
     "sqlalchemy_url",
+    "table_digest",
+    "version_tables",
     "write_guards",
     "xact_status",
 ]
