@@ -1,6 +1,5 @@
 """What stands in the catalog now, asked within the caller's transaction."""
 
-import json
 from typing import Any, Final
 
 from sqlalchemy import Connection, case, func, insert, null, select, text
@@ -48,7 +47,7 @@ def current_topology(connection: Connection) -> Topology | None:
     """Return the newest topology, or None when none was published yet."""
     newest = select(topology.c.document).join(fleet, fleet.c.epoch == topology.c.epoch)
     document = connection.scalar(newest)
-    return None if document is None else topology_from(document)
+    return None if document is None else Topology.from_document(document)
 
 
 def epoch_and_topology(connection: Connection, served: Epoch) -> tuple[Epoch, Topology | None]:
@@ -64,12 +63,7 @@ def epoch_and_topology(connection: Connection, served: Epoch) -> tuple[Epoch, To
     ).one_or_none()
     if row is None:
         raise not_installed("no fleet was founded")
-    return Epoch(row.epoch), None if row.document is None else topology_from(row.document)
-
-
-def topology_from(document: Any) -> Topology:
-    """Return the topology of a document column."""
-    return Topology.from_json(json.dumps(document))
+    return Epoch(row.epoch), None if row.document is None else Topology.from_document(row.document)
 
 
 def note(

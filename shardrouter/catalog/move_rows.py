@@ -33,7 +33,7 @@ CHANGEABLE: Final = frozenset(
 """What the owner of a move may change. ``wish`` only to None: obeyed."""
 
 _READ: Final = (
-    *moves.c,
+    *(column for column in moves.c if column is not M.slots),
     func.extract("epoch", NOW - M.state_at).label("state_age_seconds"),
     func.extract("epoch", M.owner_expires_at - NOW).label("lease_seconds_left"),
 )
@@ -46,7 +46,7 @@ def seconds(count: float) -> Any:
 
 def reading() -> Select[Any]:
     """Return the query of all that ``move_from`` reads."""
-    return select(*_READ)
+    return select(*_READ, M.slots)
 
 
 def changing(number: int, values: Mapping[str, Any]) -> Update:
@@ -54,22 +54,27 @@ def changing(number: int, values: Mapping[str, Any]) -> Update:
     return update(moves).where(M.number == number).values(**values)
 
 
-def change(connection: Connection, number: int, values: Mapping[str, Any]) -> Move:
+def change(connection: Connection, found: Move, values: Mapping[str, Any]) -> Move:
     """Change a move that the transaction has locked."""
-    return move_from(connection.execute(changing(number, values).returning(*_READ)).one())
+    changed = changing(found.number, values).returning(*_READ)
+    return move_from(connection.execute(changed).one(), found.slots)
 
 
-def locked(connection: Connection, number: int) -> Move:
-    """Return the move, and let nobody else change it until the transaction ends."""
-    row = connection.execute(reading().where(M.number == number).with_for_update()).one_or_none()
+def locked(connection: Connection, number: int, slots: tuple[Slot, ...] | None = None) -> Move:
+    """Return the move, and let nobody else change it until the transaction ends.
+
+    slots: of the move, where they are known; they are many, and never change.
+    """
+    query = reading() if slots is None else select(*_READ)
+    row = connection.execute(query.where(M.number == number).with_for_update()).one_or_none()
     if row is None:
         raise unknown(number)
-    return move_from(row)
+    return move_from(row, slots)
 
 
 def held_by(connection: Connection, move: Move) -> Move:
     """Return the locked move if ``move`` is of its owner still. Raises MoveTakenOver."""
-    found = locked(connection, move.number)
+    found = locked(connection, move.number, move.slots)
     if (found.token, found.owner) != (move.token, move.owner) or found.owner is None:
         raise _taken_over(found, move)
     return found
@@ -116,14 +121,14 @@ def state_values(found: Move, to: MoveState, direction: Direction) -> tuple[dict
     return {**values, **none}, found.wish.value
 
 
-def move_from(row: Row[Any]) -> Move:
-    """Return the move of a row that ``reading`` asked for."""
+def move_from(row: Row[Any], slots: tuple[Slot, ...] | None = None) -> Move:
+    """Return the move of a row that ``reading`` asked for, but for ``slots`` that are known."""
     values = dict(row._mapping)
     left = values["lease_seconds_left"]
     return Move(
         **{
             **values,
-            "slots": tuple(Slot(slot) for slot in row.slots),
+            "slots": tuple(row.slots) if slots is None else slots,
             "source": ShardId(row.source),
             "target": ShardId(row.target),
             "state": MoveState(row.state),

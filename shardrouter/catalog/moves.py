@@ -144,7 +144,7 @@ class MoveStore:
                 raise busy(found)
             detail = {"move": number, "token": found.token + 1, "before": found.owner}
             note(connection, owner, f"in state {found.state}", "move_claimed", detail)
-            return locked(connection, number)
+            return locked(connection, number, found.slots)
 
         return self._write(work)
 
@@ -157,10 +157,10 @@ class MoveStore:
         """
 
         def work(connection: Connection) -> Move:
-            held_by(connection, move)
+            found = held_by(connection, move)
             values: dict[str, Any] = {"owner_expires_at": NOW + seconds(lease_seconds)}
             noted = {} if progress is None else {"progress": dict(progress)}
-            return change(connection, move.number, values | values_of(move, noted))
+            return change(connection, found, values | values_of(move, noted))
 
         # What a crash of the catalog forgets of this only lets another process claim it sooner.
         return self._write(work, durable=False)
@@ -247,7 +247,7 @@ class MoveStore:
             check_wish(found, wish)
             values = {"wish": wish.value, "wished_at": NOW, "wished_by": actor}
             note(connection, actor, reason, "move_wish", {"move": number, "wish": wish.value})
-            return change(connection, number, values | {"wish_reason": reason})
+            return change(connection, found, values | {"wish_reason": reason})
 
         return self._write(work, stamp="wished_at")
 
@@ -295,7 +295,7 @@ def _step(
     found = held_in_state(connection, move)
     values = values_of(move, changes)
     if to is None:
-        return change(connection, move.number, values)
+        return change(connection, found, values)
     if not may_follow(move.state, to):
         raise MoveError(
             f"move {move.number} cannot go from {move.state} to {to}",
@@ -306,4 +306,4 @@ def _step(
     detail = {"move": move.number, "before": move.state.value, "token": move.token}
     detail |= {"wish_dropped": dropped} if dropped else {}
     note(connection, str(move.owner), reason, f"move_{to}", detail)
-    return change(connection, move.number, values | stepped)
+    return change(connection, found, values | stepped)

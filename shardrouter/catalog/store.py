@@ -5,7 +5,6 @@ heartbeat that was answered "epoch N is current" is visible to whoever publishes
 publisher knows every router that may still serve N.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID
@@ -23,7 +22,6 @@ from shardrouter.catalog.current import (
     lock_fleet,
     make_durable,
     note,
-    topology_from,
 )
 from shardrouter.catalog.install import check_schema
 from shardrouter.catalog.journal import TransactionJournal
@@ -127,7 +125,7 @@ class CatalogStore:
                 epoch=epoch,
                 hint="list the epochs with `shardrouter topology history`",
             )
-        return topology_from(document)
+        return Topology.from_document(document)
 
     def history(self, limit: int = HISTORY_LIMIT) -> list[Publication]:
         """Return who published which epoch, newest first."""
@@ -161,7 +159,7 @@ class CatalogStore:
         """
         if new.epoch != expected + 1:
             raise ValueError(f"epoch {new.epoch} does not follow {expected}")
-        document = json.loads(new.to_json())
+        document = new.to_document()
         with answering(), self._engine.connect() as connection:
             # Routers and shards act on a publication: no crash may take it back.
             make_durable(connection)
@@ -211,11 +209,9 @@ class CatalogStore:
                 hint="when it is back, see with `shardrouter topology history` whether the epoch"
                 " is there, and repeat the command if it is not",
             ) from error
-        return row is not None and (topology_from(row.document), row.actor, row.reason) == (
-            new,
-            actor,
-            reason,
-        )
+        if row is None or (row.actor, row.reason) != (actor, reason):
+            return False
+        return Topology.from_document(row.document) == new
 
     # Routers
 

@@ -1,8 +1,6 @@
 """``shardrouter topology show | history | diff``."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import groupby
 from typing import Annotated, Any, Final
 
 import typer
@@ -13,7 +11,7 @@ from shardrouter.cli.output import Output, OutputOption, say, show_json, show_ro
 from shardrouter.cli.shard import shards_as_data
 from shardrouter.cli.table import tables_as_data
 from shardrouter.cli.topology_changes import COLUMNS, changes_between
-from shardrouter.topology import Epoch, Topology
+from shardrouter.topology import Epoch, Topology, slot_ranges
 
 app = typer.Typer(help="Look at the topology, now and before.", no_args_is_help=True)
 
@@ -103,7 +101,7 @@ def _as_data(fleet: Fleet, topology: Topology | None, routers: list[LiveRouter])
     shards = shards_as_data(topology)
     if topology is not None:
         for shard in shards:
-            shard["owns"] = _ranges(topology.slots_of(shard["shard"]))
+            shard["owns"] = slot_ranges(topology.slots_of(shard["shard"]))
     return {
         "fleet": fleet.id,
         "slots": fleet.slots,
@@ -113,15 +111,6 @@ def _as_data(fleet: Fleet, topology: Topology | None, routers: list[LiveRouter])
         "tables": tables_as_data(topology),
         "routers": _router_rows(routers),
     }
-
-
-def _ranges(slots: Sequence[int]) -> str:
-    """Return ascending numbers as text: ``0-3,7,9-10``."""
-    runs = (
-        [slot for _, slot in run]
-        for _, run in groupby(enumerate(slots), key=lambda item: item[1] - item[0])
-    )
-    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def _router_rows(routers: list[LiveRouter]) -> list[dict[str, Any]]:

@@ -35,6 +35,7 @@ from shardrouter.topology.node import Node, Role
 from shardrouter.topology.placement import SlotMove, list_moves, plan_owners
 from shardrouter.topology.position import Position, format_lsn, parse_lsn
 from shardrouter.topology.shard import Shard
+from shardrouter.topology.slot_ranges import slot_ranges, slots_of_ranges
 from shardrouter.topology.slot_sql import MAX_KEY_COLUMNS, slot_sql, slot_sql_of
 from shardrouter.topology.snapshot import Topology
 from shardrouter.topology.table import KeyColumn, KeyType, Table, TableKind
@@ -90,7 +91,9 @@ __all__ = [
     "plan_owners",
     "slot_of",
     "slot_of_id",
+    "slot_ranges",
     "slot_sql",
     "slot_sql_of",
+    "slots_of_ranges",
     "time_of_id",
 ]

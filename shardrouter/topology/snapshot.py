@@ -171,24 +171,39 @@ class Topology:
         others = tuple(item for item in self.floors if item[0] != shard_id)
         return (*others, (shard_id, latest))
 
+    def to_document(self) -> dict[str, Any]:
+        """Return the topology as plain values of JSON; ``from_document`` reads them."""
+        return document_of(
+            self.epoch, self.shards, self.owners, self.tables, self.motions, self.floors
+        )
+
     def to_json(self) -> str:
         """Return the JSON form; ``from_json`` gives an equal topology back."""
-        return json.dumps(
-            document_of(
-                self.epoch, self.shards, self.owners, self.tables, self.motions, self.floors
-            )
-        )
+        return json.dumps(self.to_document())
+
+    @classmethod
+    def from_document(cls, document: Any) -> Self:
+        """Read what ``to_document`` gave. Raises SettingsError on anything else."""
+        try:
+            return cls(**fields_from(document))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise _unreadable(error) from error
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read the JSON form. Raises SettingsError on anything else."""
         try:
-            return cls(**fields_from(json.loads(text)))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SettingsError(
-                f"not a topology of format {' or '.join(map(str, FORMATS))}: {error!r}",
-                hint="it was written by another version of shardrouter: upgrade this one",
-            ) from error
+            document = json.loads(text)
+        except ValueError as error:
+            raise _unreadable(error) from error
+        return cls.from_document(document)
+
+
+def _unreadable(error: Exception) -> SettingsError:
+    return SettingsError(
+        f"not a topology of format {' or '.join(map(str, FORMATS))}: {error!r}",
+        hint="it was written by another version of shardrouter: upgrade this one",
+    )
 
 
 def _shard_problems(shards: Sequence[Shard]) -> Iterable[str]:
