@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from shardrouter import metrics
 from shardrouter.client.causal import current_scope
+from shardrouter.client.in_flight import InFlight
 from shardrouter.client.pin import check_pin
 from shardrouter.client.pools import EngineFactory, Pools, checkout_error
 from shardrouter.client.runtime import Runtime
@@ -32,7 +33,7 @@ from shardrouter.errors import (
 )
 from shardrouter.postgres import REPLAY_SQL, replay_position
 from shardrouter.routing import Candidate, ReadDemand, read_candidates, writable_node
-from shardrouter.topology import Node, NodeId, Position, Shard, ShardId, Slot, Topology, key_slot
+from shardrouter.topology import Node, NodeId, Shard, ShardId, Slot, Topology, key_slot
 from shardrouter.topology.id_layout import slot_of_id
 
 T = TypeVar("T")
@@ -75,6 +76,10 @@ class RouterCore:
         self._clock = clock
         self._process = os.getpid()
         self._closed = False
+        hold_seconds = settings.rebalance.hold_seconds
+        self.in_flight = InFlight(lambda: self.topology, runtime, hold_seconds, clock)
+        background.keeper.on_change(self.in_flight.wake)
+        background.keeper.watch_drain(self.in_flight.drain)
         self.writes = Writes(self)
         self.scatter = Scatter(self, settings.gather)
 
@@ -186,12 +191,11 @@ class RouterCore:
     def _checkout_replica(
         self, topology: Topology, shard: Shard, read: ReadChoice
     ) -> Checkout | None:
-        need = current_scope().token.need(shard.id)
-        demand = ReadDemand(need, read.max_lag_seconds, self.settings.routing.zone)
+        demand = self._demand(topology, shard, read.max_lag_seconds)
         view = self.background.monitor.view
         candidates = read_candidates(shard, view, demand, self.pools.in_use, self._clock())
         for candidate in candidates:
-            checkout = self._try_candidate(topology, shard, candidate, need)
+            checkout = self._try_candidate(topology, shard, candidate, demand)
             if checkout is not None:
                 (_READ_REPLICA if candidate.is_fresh else _READ_WAITED).inc()
                 return checkout
@@ -199,8 +203,15 @@ class RouterCore:
                 return None  # the wait was spent on the furthest one
         return None
 
+    def _demand(
+        self, topology: Topology, shard: Shard, max_lag_seconds: float | None
+    ) -> ReadDemand:
+        need = current_scope().token.need(shard.id)
+        zone = self.settings.routing.zone
+        return ReadDemand(need, max_lag_seconds, zone, topology.floor(shard.id))
+
     def _try_candidate(
-        self, topology: Topology, shard: Shard, candidate: Candidate, need: Position | None
+        self, topology: Topology, shard: Shard, candidate: Candidate, demand: ReadDemand
     ) -> Checkout | None:
         try:
             checkout = self._connect(topology, shard, candidate.node, is_read=True)
@@ -209,7 +220,7 @@ class RouterCore:
             return None
         if candidate.is_fresh:
             return checkout
-        is_reached = self._is_reached(checkout.connection, need)
+        is_reached = self._is_reached(checkout.connection, demand)
         checkout.connection.rollback()  # the questions opened a transaction
         if is_reached:
             return checkout
@@ -228,20 +239,21 @@ class RouterCore:
 
     def catches_up(self, checkout: Checkout, shard: Shard) -> bool:
         """True when the checked-out node reaches the context's token within the allowed wait."""
-        need = current_scope().token.need(shard.id)
-        is_primary = checkout.node.id == self.topology.shard(shard.id).primary.id
-        return is_primary or self._is_reached(checkout.connection, need)
+        topology = self.topology
+        if checkout.node.id == topology.shard(shard.id).primary.id:
+            return True
+        return self._is_reached(checkout.connection, self._demand(topology, shard, None))
 
-    def _is_reached(self, connection: Connection, need: Position | None) -> bool:
-        """Ask the checked-out replica itself until it has replayed ``need``, within the wait."""
-        if need is None:
+    def _is_reached(self, connection: Connection, demand: ReadDemand) -> bool:
+        """Ask the checked-out replica itself until it has replayed enough, within the wait."""
+        if demand.need is None and demand.floor is None:
             return True
         deadline = self._clock() + self.settings.routing.catch_up_wait_ms / 1000
         for pause in chain(CATCH_UP_POLLS_SECONDS, repeat(CATCH_UP_POLLS_SECONDS[-1])):
             lsn, restarted, received = connection.exec_driver_sql(REPLAY_SQL).one()
             if lsn is None:
                 return False  # not in recovery: this is no replica any more
-            if need.is_reached_by(replay_position(lsn, restarted, received)):
+            if demand.is_met_by(replay_position(lsn, restarted, received)):
                 return True
             if self._clock() + pause > deadline:
                 return False
@@ -288,6 +300,7 @@ class RouterCore:
             return
         self._closed = True
         if os.getpid() == self._process:
+            self.in_flight.wake()
             self.writes.close()
             self.background.stop()
             for engine in self.pools.all():

@@ -9,7 +9,7 @@ import asyncio
 import select
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import Any, Protocol, TypeVar
 
@@ -29,6 +29,9 @@ class Runtime(Protocol):
 
     def wait_ready(self, fileno: int, to_write: bool) -> None:
         """Wait until a socket may be read, or written."""
+
+    def wait_for(self, done: Future[None], seconds: float) -> None:
+        """Wait until another thread has set the future, at most so long."""
 
     def run_blocking(self, call: Callable[[], T]) -> T:
         """Run a call that truly blocks, such as a question to the catalog."""
@@ -60,6 +63,9 @@ class ThreadRuntime:
         poll = select.poll()
         poll.register(fileno, select.POLLOUT if to_write else select.POLLIN)
         poll.poll()
+
+    def wait_for(self, done: Future[None], seconds: float) -> None:
+        wait([done], seconds)
 
     def run_blocking(self, call: Callable[[], T]) -> T:
         return call()
@@ -95,6 +101,9 @@ class GreenletRuntime:
 
     def wait_ready(self, fileno: int, to_write: bool) -> None:
         await_only(_ready(fileno, to_write))
+
+    def wait_for(self, done: Future[None], seconds: float) -> None:
+        await_only(asyncio.wait([asyncio.wrap_future(done)], timeout=seconds))
 
     def run_blocking(self, call: Callable[[], T]) -> T:
         return await_only(asyncio.to_thread(call))

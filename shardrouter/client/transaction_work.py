@@ -7,7 +7,7 @@ its own that only takes rows of its slot. Shards are enlisted when they are firs
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection, RootTransaction, text
@@ -21,6 +21,7 @@ from shardrouter.client.commit import Committer
 from shardrouter.client.pin import check_pin
 from shardrouter.client.reference_writes import ReferenceSession, Repeater
 from shardrouter.client.session import ShardSession
+from shardrouter.client.stay import Stay
 from shardrouter.client.unit import Checkouts, UnitOfWork
 from shardrouter.config import TransactionSettings
 from shardrouter.errors import (
@@ -37,32 +38,25 @@ logger = logging.getLogger(__name__)
 _SET_LOCK_TIMEOUT: Final = text("SELECT pg_catalog.set_config('lock_timeout', :wait, true)")
 
 
-class Core(Checkouts, Protocol):
-    """What a transaction needs of the routing core."""
-
-    @property
-    def topology(self) -> Topology:
-        """The current topology. Raises LeaseExpired, RouterClosed."""
-
-
 class KeyUnit(UnitOfWork):
     """The unit of one key. The transaction owns its connection and gives it back."""
 
-    __slots__ = ("_enlist",)
+    __slots__ = ("_enlist", "is_used")
 
     def __init__(
         self,
         core: Checkouts,
-        shard: Shard,
+        topology: Topology,
         slot: Slot,
-        slots: int,
-        enlist: Callable[[Shard], Connection],
+        enlist: "Callable[[KeyUnit], Connection]",
     ) -> None:
-        super().__init__(core, shard, slot, slots, None)
+        super().__init__(core, topology.owner(slot), slot, topology.slots, None)
         self._enlist = enlist
+        self.is_used = False
+        """True once ``shard`` is where the key's rows are read and written."""
 
     def connection(self) -> Connection:
-        return self._enlist(self.shard)
+        return self._enlist(self)
 
     def release(self) -> None:
         pass
@@ -92,7 +86,7 @@ class TransactionWork:
 
     def __init__(
         self,
-        core: Core,
+        core: Checkouts,
         committer: Committer,
         settings: TransactionSettings,
         keys: Iterable[Any],
@@ -109,8 +103,11 @@ class TransactionWork:
         self._committer = committer
         self._settings = settings
         self._clock = clock
-        self._deadline = clock() + settings.timeout_seconds
+        self._deadline = float("inf")
         self._topology = core.topology
+        """Of the moment it was made; once it has begun, of that moment."""
+
+        self._stay: Stay | None = None
         self._is_reference = reference
         self._branches: dict[ShardId, tuple[Branch, RootTransaction]] = {}
         self._sessions: list[Session] = []
@@ -134,8 +131,7 @@ class TransactionWork:
     def unit_of(self, key: Any) -> KeyUnit:
         """Return the unit of a key's session. Raises ShardKeyMissing, ShardKeyInvalid."""
         slot = key_slot(key, self._topology.slots)
-        shard = self._topology.owner(slot)
-        return KeyUnit(self._core, shard, slot, self._topology.slots, self._enlist)
+        return KeyUnit(self._core, self._topology, slot, self._enlist_key)
 
     def add_session(self, session: Session) -> None:
         """Take over a session's fate: it is flushed before the commit and closed at the end."""
@@ -149,6 +145,7 @@ class TransactionWork:
                 hint="open it with router.transaction(reference=True)",
             )
         if self._repeater is None:
+            self._begin()
             for shard in sorted(self._topology.shards, key=lambda shard: shard.id):
                 self._enlist(shard)
             first, *others = sorted(
@@ -156,6 +153,31 @@ class TransactionWork:
             )
             self._repeater = Repeater(first, others)
         return self._branches[min(self._branches)][0].connection
+
+    def _begin(self) -> None:
+        """Begin with all keys at once, after a wait where one of their slots is paused.
+
+        So no part of the transaction waits while another is open, which would hold up the very
+        move that it waits for.
+        """
+        if self._stay is not None:
+            return
+        self._check_open()
+        slots = {key_slot(key, self._topology.slots) for key in self.keys}
+        everywhere = self._is_reference
+        stay = Stay(slots=() if everywhere else tuple(slots), writes=True, waits=True)
+        self._topology = self._core.in_flight.enter(stay)
+        self._stay = stay
+        self._deadline = self._clock() + self._settings.timeout_seconds
+
+    def _enlist_key(self, unit: KeyUnit) -> Connection:
+        """Enlist the shard that owns the key when it is first used."""
+        self._begin()
+        if not unit.is_used:
+            assert unit.slot is not None  # it has a key
+            unit.shard = self._core.topology.owner(unit.slot)
+            unit.is_used = True
+        return self._enlist(unit.shard)
 
     def _enlist(self, shard: Shard) -> Connection:
         self._check_open()
@@ -244,6 +266,13 @@ class TransactionWork:
     def _close(self) -> None:
         """Roll back what is still open, detach the sessions, give every connection back."""
         self._is_over = True
+        try:
+            self._give_back()
+        finally:
+            if self._stay is not None:
+                self._core.in_flight.leave(self._stay)
+
+    def _give_back(self) -> None:
         branches = [branch for branch, _ in self._branches.values()]
         rollback_all(branches)
         for session in self._sessions:

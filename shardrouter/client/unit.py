@@ -4,16 +4,18 @@ A session asks for its connection when it first needs one and gives it back when
 ends, so that between two transactions nothing is held and the node is chosen afresh.
 """
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection, Engine, PoolProxiedConnection
 
 from shardrouter.client.causal import current_scope
+from shardrouter.client.in_flight import InFlight
 from shardrouter.client.pools import driver_connection
+from shardrouter.client.stay import Stay, needs_primary
 from shardrouter.errors import ReplicaTooStale
 from shardrouter.postgres import POSITION_SQL, read_position
 from shardrouter.routing import Token
-from shardrouter.topology import Node, Shard, Slot
+from shardrouter.topology import Node, Shard, Slot, Topology
 
 
 class Checkout:
@@ -68,6 +70,12 @@ class Checkout:
 class Checkouts(Protocol):
     """Where a unit of work gets its connection: client.core."""
 
+    in_flight: InFlight
+
+    @property
+    def topology(self) -> Topology:
+        """The current topology. Raises LeaseExpired, RouterClosed."""
+
     def checkout(self, shard: Shard, read: "ReadChoice | None") -> Checkout:
         """Return a connection to the node chosen now."""
 
@@ -85,11 +93,23 @@ class ReadChoice:
         self.max_lag_seconds = max_lag_seconds
         self.fallback = fallback
 
+    @property
+    def needs_replica(self) -> bool:
+        """True when no primary may answer."""
+        return self.may_use_replica and self.fallback == "error"
+
+
+FROM_PRIMARY: Final = ReadChoice(may_use_replica=False, max_lag_seconds=None, fallback="primary")
+
 
 class UnitOfWork:
-    """Holds at most one connection to one node of one shard. Not shared between threads."""
+    """Holds at most one connection to one node of one shard. Not shared between threads.
 
-    __slots__ = ("_checkout", "_checkouts", "_seen", "read", "shard", "slot", "slots")
+    Where the key lives is asked anew for each transaction. While its slot is paused for a move, a
+    unit that may write waits before it takes a connection; a transaction that is open goes on.
+    """
+
+    __slots__ = ("_checkout", "_checkouts", "_seen", "_stay", "read", "shard", "slot", "slots")
 
     def __init__(
         self,
@@ -101,8 +121,10 @@ class UnitOfWork:
     ) -> None:
         self._checkouts = checkouts
         self._checkout: Checkout | None = None
+        self._stay: Stay | None = None
         self._seen: Token | None = None
         self.shard = shard
+        """Of the open transaction, else the last one known."""
         self.slot = slot
         """The slot of the key, or None for a unit on a whole shard."""
         self.slots = slots
@@ -114,6 +136,11 @@ class UnitOfWork:
         """The node in use, None between two transactions."""
         return None if self._checkout is None else self._checkout.node
 
+    @property
+    def topology(self) -> Topology | None:
+        """What the open transaction goes by, None between two transactions."""
+        return None if self._stay is None else self._stay.topology
+
     def connection(self) -> Connection:
         """Return the unit's connection; choose the node and check it out when there is none."""
         return self.checkout().connection
@@ -124,27 +151,61 @@ class UnitOfWork:
         if held is None:
             if self.read is not None:
                 self._seen = current_scope().token
-            held = self._checkout = self._checkouts.checkout(self.shard, self.read)
+            held = self._take()
         elif self.read is not None and self._seen is not current_scope().token:
             self._refuse_stale(held)
         return held
 
+    def _take(self) -> Checkout:
+        stay, read = self._new_stay(), self.read
+        topology = self._checkouts.in_flight.enter(stay)
+        try:
+            if self.slot is not None:
+                self.shard = topology.owner(self.slot)
+            if read is not None and topology.paused_slots and needs_primary(topology, stay):
+                read = FROM_PRIMARY
+            self._checkout = self._checkouts.checkout(self.shard, read)
+        except BaseException:
+            self._checkouts.in_flight.leave(stay)
+            raise
+        self._stay = stay
+        return self._checkout
+
+    def _new_stay(self) -> Stay:
+        read = self.read
+        return Stay(
+            slots=() if self.slot is None else (self.slot,),
+            shard=self.shard.id,
+            writes=read is None,
+            waits=read is None or read.needs_replica,
+        )
+
     def _refuse_stale(self, held: Checkout) -> None:
         """The context has committed since this read began: the open replica must follow."""
         self._seen = current_scope().token
-        if not self._checkouts.catches_up(held, self.shard):
-            raise ReplicaTooStale(
-                "the replica in use has not replayed what this context committed meanwhile",
-                shard=self.shard.id,
-                node=held.node.id,
-                hint="end the read session's transaction (rollback), then it chooses again",
-            )
+        if self.slot is not None and self._checkouts.topology.owners[self.slot] != self.shard.id:
+            why = "the slot has moved to another shard since this read began"
+        elif not self._checkouts.catches_up(held, self.shard):
+            why = "the replica in use has not replayed what this context committed meanwhile"
+        else:
+            return
+        raise ReplicaTooStale(
+            why,
+            shard=self.shard.id,
+            node=held.node.id,
+            hint="end the read session's transaction (rollback), then it chooses again",
+        )
 
     def release(self) -> None:
         """Give the connection back. Nothing happens when none is held."""
         held, self._checkout = self._checkout, None
-        if held is not None:
-            held.give_back(self.shard)
+        stay, self._stay = self._stay, None
+        try:
+            if held is not None:
+                held.give_back(self.shard)
+        finally:
+            if stay is not None:
+                self._checkouts.in_flight.leave(stay)
 
 
 def _locate_commit(connection: Connection, driver: Any, shard: Shard) -> None:

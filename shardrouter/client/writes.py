@@ -12,8 +12,9 @@ from shardrouter.client.branch import Shards
 from shardrouter.client.causal import current_scope
 from shardrouter.client.commit import Committer
 from shardrouter.client.ids import IdSource
-from shardrouter.client.transaction_work import Core, TransactionWork
+from shardrouter.client.transaction_work import TransactionWork
 from shardrouter.client.two_phase import BUSY_PAUSES_SECONDS, TwoPhaseCommit
+from shardrouter.client.unit import Checkouts
 from shardrouter.config import Settings
 from shardrouter.control import Background
 from shardrouter.errors import BackendUnreachable, CatalogUnavailable, IdError
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 RENEW_EVERY_SECONDS: Final = 1.0  # the shortest lease, halved, is not far below
 
 
-class WritingCore(Core, Shards, Protocol):
+class WritingCore(Checkouts, Shards, Protocol):
     """The routing core, as it is seen from here."""
 
     settings: Settings
