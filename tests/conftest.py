@@ -8,8 +8,10 @@ pytest_plugins = [
     "tests.plugins.fix_faults",
     "tests.plugins.fix_fleet",
     "tests.plugins.fix_gather",
+    "tests.plugins.fix_matrix",
     "tests.plugins.fix_proxy",
     "tests.plugins.fix_raw",
+    "tests.plugins.fix_rebalance",
     "tests.plugins.fix_speed",
 ]
 

@@ -8,7 +8,7 @@ nowhere, and of one in doubt all or nothing.
 import itertools
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -109,6 +109,9 @@ class Ledger:
     done: Counter[Kind] = field(default_factory=Counter)
     """Statements that went well."""
 
+    done_at: dict[str, float] = field(default_factory=dict)
+    """When a door last did something well."""
+
     longest_seconds: float = 0.0
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -120,9 +123,17 @@ class Ledger:
     def note(self, write: Write) -> None:
         self.writes.append(write)
 
-    def note_done(self, kind: Kind, seconds: float) -> None:
+    def note_rows(self, rows: Iterable[tuple[int, int]]) -> None:
+        """Note (account, number) of entries that stand without a client's doing."""
+        self.writes += [
+            Write(Kind.INSERT, number, {account: 0}, Outcome.ACKNOWLEDGED)
+            for account, number in rows
+        ]
+
+    def note_done(self, kind: Kind, door: str, at: float, seconds: float) -> None:
         with self._lock:
             self.done[kind] += 1
+            self.done_at[door] = at
             self.longest_seconds = max(self.longest_seconds, seconds)
 
     @property

@@ -39,7 +39,7 @@ class Client:
     def __init__(
         self,
         ledger: Ledger,
-        accounts: Mapping[int, Sequence[int]],
+        accounts: Mapping[Any, Sequence[int]],
         open_door: OpenDoor,
         rng: random.Random,
         clock: Callable[[], float] = time.monotonic,
@@ -50,6 +50,7 @@ class Client:
         self._rng = rng
         self._clock = clock
         self._door: Door | None = None
+        self._name = "no door"
         self._counters: dict[int, int] = {}
         """The highest counter the session has seen or made, by account."""
 
@@ -81,7 +82,8 @@ class Client:
         except AssertionError as error:
             self._ledger.anomalies.append(f"{kind}: {error}")
             return False
-        self._ledger.note_done(kind, self._clock() - began)
+        now = self._clock()
+        self._ledger.note_done(kind, self._name, now, now - began)
         return True
 
     def close(self) -> None:
@@ -91,13 +93,12 @@ class Client:
     def _ready(self) -> None:
         if self._door is None:
             self._door = self._open()
+            self._name = self._door.name
 
     def _fail(self, kind: Kind, began: float, error: Exception) -> None:
         now = self._clock()
-        door = self._door.name if self._door else "no door"
-        self._ledger.failures.append(
-            Failure(now, now - began, door, kind, sqlstate_of(error), str(error))
-        )
+        failure = Failure(now, now - began, self._name, kind, sqlstate_of(error), str(error))
+        self._ledger.failures.append(failure)
         if self._door is None:
             return
         try:
@@ -189,7 +190,7 @@ class Workload:
     def __init__(
         self,
         ledger: Ledger,
-        accounts: Mapping[int, Sequence[int]],
+        accounts: Mapping[Any, Sequence[int]],
         doors: Sequence[OpenDoor],
         *,
         seed: int,
