@@ -64,7 +64,7 @@ def write_guards(connection: Connection, guards: Sequence[Guard]) -> None:
     names = ", ".join(table_sql(guard.table) for guard in ordered)
     run_verbatim(connection, f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
     for guard in ordered:
-        _record(connection, guard)
+        record_guard(connection, guard)
         for statement in guard.install_sql():
             run_verbatim(connection, statement)
 
@@ -90,7 +90,7 @@ def _ensure_schema(connection: Connection) -> None:
             run_verbatim(connection, statement)
 
 
-def _record(connection: Connection, guard: Guard) -> None:
+def record_guard(connection: Connection, guard: Guard) -> None:
     written = connection.execute(
         _RECORD,
         {
