@@ -8,6 +8,7 @@ pytest_plugins = [
     "tests.plugins.fix_faults",
     "tests.plugins.fix_fleet",
     "tests.plugins.fix_gather",
+    "tests.plugins.fix_hand_over",
     "tests.plugins.fix_matrix",
     "tests.plugins.fix_proxy",
     "tests.plugins.fix_raw",

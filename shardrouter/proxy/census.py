@@ -22,7 +22,8 @@ class ClientRow(TypedDict):
     database: str
     address: str
     state: str
-    """``login``, ``idle``, ``active``, ``waiting`` (for a backend), ``in transaction``."""
+    """``login``, ``idle``, ``active``, ``waiting`` (for a backend), ``held`` (its slot is being
+    handed over to another shard), ``in transaction``."""
 
     shard: str | None
     node: str | None
@@ -32,7 +33,7 @@ class ClientRow(TypedDict):
     """Why it keeps its backend; None: it does not."""
 
     wait_ms: float | None
-    """How long it has been waiting for a backend."""
+    """How long it has been waiting for a backend, or was held."""
 
     age_seconds: float
     queries: int
@@ -70,6 +71,7 @@ class PoolRow(TypedDict):
     shard: str
     role: str
     user: str
+    database: str
     mode: str
     idle: int
     active: int
@@ -122,6 +124,25 @@ class ShardRow(TypedDict):
     epoch: int
 
 
+class MoveRow(TypedDict):
+    """Slots in motion, as the topology says that a worker serves."""
+
+    move: int
+    """Its number, as in ``shardrouter move show``."""
+
+    source: str
+    target: str
+    slots: int
+    motion: str
+    """``copying``, ``paused`` (writers are held) or ``moved``."""
+
+    owner: str
+    held: int
+    """Clients that wait for it."""
+
+    epoch: int
+
+
 class LeaseRow(TypedDict):
     """How long a worker trusts its topology."""
 
@@ -143,6 +164,7 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "pools": tuple(PoolRow.__annotations__),
     "nodes": tuple(NodeRow.__annotations__),
     "shards": tuple(ShardRow.__annotations__),
+    "moves": tuple(MoveRow.__annotations__),
     "leases": tuple(LeaseRow.__annotations__),
 }
 """The columns of each ``show(what)``, in the order they are printed."""
@@ -201,7 +223,8 @@ def _ms(seconds: float | None) -> float | None:
 
 def _first(what: str, group: Sequence[Row]) -> Row:
     """Return the row that speaks for the columns which are not merged: of the newest epoch."""
-    row = max(group, key=lambda each: each["epoch"]) if what == "shards" else group[0]
+    is_of_epoch = "epoch" in COLUMNS[what]
+    row = max(group, key=lambda each: each["epoch"]) if is_of_epoch else group[0]
     return {column: row[column] for column in COLUMNS[what]}
 
 
@@ -236,9 +259,10 @@ Merge = Callable[[Sequence[Row], str], Any]
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "clients": ("worker", "id"),
     "backends": ("worker", "node", "user", "pid"),
-    "pools": ("node", "user"),
+    "pools": ("node", "user", "database"),
     "nodes": ("shard", "node"),
     "shards": ("shard",),
+    "moves": ("move",),
     "leases": ("worker", "pid"),
 }
 _MERGES: Final[Mapping[str, Mapping[str, Merge]]] = {
@@ -253,4 +277,5 @@ _MERGES: Final[Mapping[str, Mapping[str, Merge]]] = {
         "backends": _sum,
     },
     "shards": {"up": _all, "epoch": _least},
+    "moves": {"held": _sum, "epoch": _least},
 }

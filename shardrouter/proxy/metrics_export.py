@@ -92,6 +92,22 @@ class _Workers(Collector):
             "waiting_clients", "Clients that wait for a backend", sum(w["waiting"] for w in live)
         )
         yield _gauge(
+            "held_clients",
+            "Clients held while their slot is handed over",
+            sum(w["held"] for w in live),
+        )
+        yield _histogram(
+            "held_seconds",
+            "How long clients were held while their slot was handed over",
+            (),
+            {(): sum_of_histograms(worker["held_seconds"] for worker in self._ever)},
+        )
+        yield _counter(
+            "repeats",
+            "Statements sent again after a guard's refusal",
+            sum(worker["repeats"] for worker in self._ever),
+        )
+        yield _gauge(
             "pinned_clients", "Clients pinned to their backend", sum(w["pinned"] for w in live)
         )
         yield _counter("logins", "Clients that were let in", sum(w["logins"] for w in self._ever))

@@ -91,6 +91,15 @@ class Snapshot(TypedDict):
 
     clients: int
     waiting: int
+    held: int
+    """Clients held because their slot is being handed over to another shard."""
+
+    held_seconds: Histogram
+    """How long clients were held, of those that are no more."""
+
+    repeats: int
+    """Counter of statements that were sent again after a shard's guard had refused them."""
+
     pinned: int
     logins: int
     """Counter of clients that were let in."""

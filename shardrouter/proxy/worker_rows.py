@@ -10,6 +10,7 @@ from shardrouter.build import is_compiled
 from shardrouter.control import TopologyKeeper
 from shardrouter.errors import LeaseExpired, ShardRouterError
 from shardrouter.proxy.relay.backend import Backend
+from shardrouter.proxy.relay.motions import motion_for
 from shardrouter.proxy.relay.session import Session
 from shardrouter.topology import Topology
 
@@ -49,6 +50,7 @@ class WorkerRows:
             "pools": self._pools,
             "nodes": self._nodes,
             "shards": self._shards,
+            "moves": self._moves,
             "leases": self._leases,
         }
         return makers[what]()
@@ -60,6 +62,9 @@ class WorkerRows:
     def _client(self, session: Session, now: float) -> dict[str, Any]:
         relay, waits = session.relay, session.attachment
         pool = relay.backend.pool if relay.backend is not None else None
+        since = self._worker.plane.holding.since(session)
+        if since is None and waits.waits_for:
+            since = waits.waits_since
         return {
             "worker": self._worker.start.index,
             "id": session.number,
@@ -70,7 +75,7 @@ class WorkerRows:
             "shard": pool.shard.id if pool is not None else session.choice.shard,
             "node": pool.key.node if pool is not None else None,
             "pinned": session.pinned,
-            "wait_ms": (now - waits.waits_since) * 1000 if waits.waits_for else None,
+            "wait_ms": None if since is None else (now - since) * 1000,
             "age_seconds": now - session.began_at,
             "queries": relay.queries,
             "application_name": relay.params.values.get("application_name", ""),
@@ -109,6 +114,7 @@ class WorkerRows:
                     "shard": pool.shard.id,
                     "role": "primary" if pool.is_for_writes else "replica",
                     "user": pool.key.user,
+                    "database": pool.key.database,
                     "mode": pool.settings.mode,
                     "idle": len(pool.idle),
                     "active": sum(backend.state != "closing" for backend in pool.backends)
@@ -171,6 +177,27 @@ class WorkerRows:
             )
         return rows
 
+    def _moves(self) -> list[dict[str, Any]]:
+        topology = self._topology()
+        held = Counter(
+            None if motion is None else motion.move
+            for session in self._worker.plane.holding.sessions()
+            for motion in (motion_for(session.choice, topology),)
+        )
+        return [
+            {
+                "move": motion.move,
+                "source": motion.source,
+                "target": motion.target,
+                "slots": len(motion.slots),
+                "motion": motion.motion.value,
+                "owner": motion.owner(topology.owners),
+                "held": held[motion.move],
+                "epoch": topology.epoch,
+            }
+            for motion in topology.motions
+        ]
+
     def _lease(self) -> tuple[int, float | None, str | None]:
         """Return epoch, seconds left of the lease, and what is wrong."""
         source = self._worker.source
@@ -211,7 +238,6 @@ class WorkerRows:
         worker, plane = self._worker, self._worker.plane
         sessions = list(plane.sessions.values())
         epoch, left, _ = self._lease()
-        statements = [session.relay.statements for session in sessions]
         return {
             "worker": worker.start.index,
             "pid": os.getpid(),
@@ -219,7 +245,10 @@ class WorkerRows:
             "epoch": epoch,
             "lease_seconds_left": left,
             "clients": len(sessions),
-            "waiting": sum(session.relay.is_waiting for session in sessions),
+            "waiting": sum(session.state() == "waiting" for session in sessions),
+            "held": len(plane.holding),
+            "held_seconds": plane.holding.seconds,
+            "repeats": plane.repeats,
             "pinned": sum(session.pinned is not None for session in sessions),
             "logins": plane.logins,
             "routes": self._routes(),
@@ -235,16 +264,21 @@ class WorkerRows:
                 }
                 for row in (self._nodes() if epoch else [])
             ],
-            "prepared": {
-                "hits": plane.hits + sum(each.hits for each in statements),
-                "misses": plane.misses + sum(each.misses for each in statements),
-                "evictions": plane.evictions,
-                "statements": sum(len(b.relay.prepared) for b in plane.backends()),
-            },
+            "prepared": self._prepared(),
             "pins": dict(plane.pin_counts),
             "login_failures": dict(worker.doorstep.failures),
             "freshness": dict(plane.freshness),
             "loop_delay": worker.delay.histogram,
+        }
+
+    def _prepared(self) -> dict[str, int]:
+        plane = self._worker.plane
+        statements = [session.relay.statements for session in plane.sessions.values()]
+        return {
+            "hits": plane.hits + sum(each.hits for each in statements),
+            "misses": plane.misses + sum(each.misses for each in statements),
+            "evictions": plane.evictions,
+            "statements": sum(len(b.relay.prepared) for b in plane.backends()),
         }
 
     def _routes(self) -> list[dict[str, Any]]:

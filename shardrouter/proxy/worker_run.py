@@ -88,6 +88,8 @@ class Worker:
         self.monitor = monitor
         self.plane = Plane(start.settings, source, monitor, start.link)
         self.plane.number_clients(start.index, start.workers)
+        if isinstance(source, TopologyKeeper):
+            source.watch_drain(self.plane.drain)
         self.delay = LoopDelay()
         self.rows = WorkerRows(self)
         self.desk = AdminDesk(self._admin_context())

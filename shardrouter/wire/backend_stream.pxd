@@ -32,6 +32,7 @@ cdef class BackendStream:
 
     cpdef int owed(self)
     cpdef expect(self, int code)
+    cpdef take_over(self)
     cpdef note_copy(self, int code)
     @cython.locals(at=Py_ssize_t, code=int, is_pending=bint)
     cpdef bint is_undecided(self)

@@ -100,6 +100,10 @@ class BackendStream:
                 self.head = 0
         self.plan.append(code)
 
+    def take_over(self) -> None:
+        """Make what is owed next a question of ours: the rest of its answer is kept from all."""
+        self._set_head(_OWN)
+
     def note_copy(self, code: int) -> None:
         """Note COPY_DATA or COPY_END of the client: which Syncs count depends on them."""
         if self.owing != 0 and (code == _COPY_END or self.plan[len(self.plan) - 1] != code):

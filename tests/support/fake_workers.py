@@ -39,6 +39,7 @@ POOL = {
     "shard": "s0",
     "role": "primary",
     "user": "ada",
+    "database": "app",
     "mode": "transaction",
     "idle": 1,
     "active": 2,
@@ -69,6 +70,16 @@ SHARD = {
     "up": True,
     "epoch": 7,
 }
+MOVE = {
+    "move": 3,
+    "source": "s0",
+    "target": "s1",
+    "slots": 8,
+    "motion": "paused",
+    "owner": "s0",
+    "held": 2,
+    "epoch": 7,
+}
 LEASE = {
     "worker": 0,
     "pid": 101,
@@ -90,6 +101,7 @@ class FakeWorkers:
             "pools": [[POOL], [POOL]],
             "nodes": [[NODE], [NODE]],
             "shards": [[SHARD], [SHARD]],
+            "moves": [[MOVE], [MOVE]],
             "leases": [[LEASE], [LEASE | {"worker": 1, "pid": 102}]],
         }
         self.killed = [False, True]

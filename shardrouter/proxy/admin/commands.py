@@ -16,6 +16,7 @@ from shardrouter.proxy.admin import (
     show_config,
     show_help,
     show_leases,
+    show_moves,
     show_nodes,
     show_pools,
     show_shards,
@@ -30,6 +31,7 @@ _ALL: Final = tuple(
     module.COMMAND
     for module in (
         show_shards,
+        show_moves,
         show_nodes,
         show_pools,
         show_clients,

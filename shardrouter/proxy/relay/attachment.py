@@ -263,6 +263,11 @@ class Attachment:
     def _let_go(self) -> None:
         """Drop the place in the row, and the claim to a backend that is being prepared."""
         self.waits_for = None
+        self.session.plane.holding.let_go(self.session)
+        self.drop_claim()
+
+    def drop_claim(self) -> None:
+        """Let somebody else have the backend that is being prepared for this session."""
         reserved, self._reserved = self._reserved, None
         if reserved is not None:
             reserved.reserved_for = None

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from shardrouter.errors import BackendError
-from shardrouter.proxy.backend_login import send_cancel
+from shardrouter.proxy.relay.cancelling import carry_cancels
 from shardrouter.proxy.relay.last_words import is_kept_back, loss
 from shardrouter.proxy.relay.own_answers import OwnAnswer, read_row, unused
 from shardrouter.proxy.relay.pair import BackendRelay
+from shardrouter.proxy.relay.repeating import NOT_OWNED, take_back
 from shardrouter.proxy.relay.slow_query import tell_slow_query
 from shardrouter.proxy.relay.state import Reported
 from shardrouter.proxy.relay.undecided import lose_unnamed, settle
@@ -34,7 +34,6 @@ MOST_DISCARDED_BYTES: Final = 1 << 20  # of answers to a client that left
 GOODBYE_SECONDS: Final = 5.0  # for the server to close after our goodbye
 OWN_SECONDS: Final = 15.0  # for a question of ours, before the backend counts as hung
 READ_ONLY: Final = "25006"
-NOT_OWNED: Final = "SR001"
 STALE_PLAN: Final = "0A000"
 _IDLE: Final = ord("I")
 
@@ -87,6 +86,10 @@ class Backend:
     def expect_own(self, then: Callable[[OwnAnswer], None]) -> None:
         """Note a question of ours that somebody else sends."""
         self.relay.stream.expect(int(Owed.OWN))
+        self.note_own(then)
+
+    def note_own(self, then: Callable[[OwnAnswer], None]) -> None:
+        """Note who gets the answer to what is owed now as a question of ours."""
         self._answers.append(OwnAnswer(then, monotonic()))
 
     def is_hung(self, now: float) -> bool:
@@ -140,6 +143,8 @@ class Backend:
                 self.relay.client.params = self.relay.params
         elif kind == 0x45:
             fields = read_error_fields(body)
+            if fields.get("C") == NOT_OWNED and take_back(self, fields):
+                return
             self._client_error(fields)
             if self._last_words is fields:
                 self._has_told_client = self.relay.client is not None and not is_kept_back(
@@ -201,7 +206,7 @@ class Backend:
         relay = self.relay
         client = relay.client
         if client is None or self.cancels:
-            return  # ``_cancel`` asks a last question, whose answer leads here again
+            return  # ``carry_cancels`` asks a last question, whose answer leads here again
         session = client.session
         session.attachment.tell_parameters(relay.params)
         is_open = relay.stream.status != _IDLE
@@ -214,6 +219,8 @@ class Backend:
                 relay.quiet()
         elif is_open:
             session.in_transaction()
+        elif client.keeps and client.is_watched:
+            self.plane.holding.at_rest(session)
         elif relay.is_doubtful and not client.keeps and not self._has_told_client:
             relay.detach()
             self.close("doubtful")
@@ -262,25 +269,7 @@ class Backend:
         self.relay.is_held = True
         self.cancels += 1
         if self.cancels == 1:
-            self.plane.spawn(self._cancel(), name=f"cancel {self.pid}")
-
-    async def _cancel(self) -> None:
-        settings = self.pool.settings
-        try:
-            heard = 0
-            while heard < self.cancels and self.owes_client():
-                heard = self.cancels  # those that come meanwhile share the next
-                await send_cancel(
-                    self.pool.key.dsn, self.pid, self.key, settings.connect_timeout_seconds
-                )
-        except BackendError as error:
-            logger.warning("cancel_failed node=%s reason=%r", self.pool.key.node, error.message)
-            self.relay.is_doubtful = True  # it may still arrive
-        finally:
-            self.cancels = 0
-            if self.state != "closing" and not self.relay.stream.owed():
-                # The signal was sent before that connection ended: this round trip takes it.
-                self.ask("", unused)
+            self.plane.spawn(carry_cancels(self), name=f"cancel {self.pid}")
 
     def slow_query(self, seconds: float) -> None:
         """A statement took longer than the log wants to let pass."""

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from shardrouter.errors import NoPrimary, ReplicaTooStale, ShardKeyMissing, ShardRouterError
+from shardrouter.proxy.relay.motions import must_wait
 from shardrouter.routing import Candidate, ReadDemand, Token, read_candidates
 from shardrouter.topology import Node, NodeId, Position, Shard, ShardId, Topology
 
@@ -37,6 +38,12 @@ class Choice:
         self.token = Token()
         self.reads_only = False
         self.is_any_shard_right = False
+        self.epoch = 0
+        """Of the topology by which the current unit of work was sent where it is."""
+
+        self.least_epoch = 0
+        """A shard's guard knows a topology of this epoch: no older one is right for the slot."""
+
         self.problem: ShardRouterError | None = None
         self.last_pool: NodePool | None = None
         self._shard_id: ShardId | None = None
@@ -74,6 +81,10 @@ class Choice:
             return False
         return shard.id == pool.shard.id
 
+    def only_reads_on(self, pool: "NodePool") -> bool:
+        """True when what the session does on a backend of this pool is meant to read only."""
+        return self.role == REPLICA or not pool.is_for_writes
+
     def take_any_shard(self) -> None:
         """What comes next concerns no shard: if none is named, any will do for it alone."""
         is_named = self.shard is not None or self.slot is not None
@@ -110,6 +121,16 @@ class Choice:
         reads_only, self.reads_only = self.reads_only, False
         wants_replica = self.role == REPLICA or (self.role == AUTO and reads_only)
         self._save_commit()
+        if topology.motions or topology.epoch < self.least_epoch:
+            holding = self.session.plane.holding
+            if must_wait(self, topology, reads=wants_replica):
+                holding.hold(self.session)
+                return None
+            if wants_replica and self.slot in topology.paused_slots and self.shard is None:
+                # The owner's replicas may lack what came with the slot: its primary has it all.
+                self.session.relay.is_watched = True
+                wants_replica = False
+        self.epoch = topology.epoch
         if wants_replica:
             return self._choose_replica(topology, shard)
         return self._choose_primary(shard)
@@ -142,7 +163,7 @@ class Choice:
         may_wait = waited < routing.catch_up_wait_ms / 1000
         try:
             need = self._need(shard)
-            candidates = self._candidates(shard, need)
+            candidates = self._candidates(topology, shard, need)
         except _NotKnownYet:
             candidates = [Candidate(node, is_fresh=False) for node in shard.replicas]
         for candidate in candidates:
@@ -166,11 +187,12 @@ class Choice:
         plane.freshness["primary"] += 1
         return self._choose_primary(shard)
 
-    def _candidates(self, shard: Shard, need: Position | None) -> list[Candidate]:
+    def _candidates(
+        self, topology: Topology, shard: Shard, need: Position | None
+    ) -> list[Candidate]:
         plane = self.session.plane
-        demand = ReadDemand(
-            need, plane.settings.routing.max_lag_seconds, plane.settings.routing.zone
-        )
+        routing, floor = plane.settings.routing, topology.floor(shard.id)
+        demand = ReadDemand(need, routing.max_lag_seconds, routing.zone, floor)
         return read_candidates(shard, plane.fleet.monitor.view, demand, plane.load, monotonic())
 
     def _pool_of(self, shard: Shard, node: Node) -> "NodePool":

@@ -11,6 +11,7 @@ cdef int _FORWARD, _DROPPED, _CLOSED
 cdef class ClientTalk(ClientRelay):
     cdef public PlainTexts texts
     cdef public bint is_refusing
+    cdef public bint is_watched
 
     @cython.locals(verdict=int)
     cpdef int take(self, int kind) except -1

@@ -40,6 +40,7 @@ class ClientTalk(ClientRelay):
         super().__init__(session, transport, most_bytes, standing)
         self.texts = texts
         self.is_refusing = False
+        self.is_watched = False  # a topology concerns it: see ``holding``
 
     def take(self, kind: int) -> int:
         """Decide on one message; ask for a backend when it needs one."""
@@ -48,6 +49,10 @@ class ClientTalk(ClientRelay):
             return _CLOSED
         if self.is_refusing:
             return self._refuse(kind)
+        if self.is_watched:
+            verdict = self.session.watched(kind)
+            if verdict != _FORWARD:
+                return verdict
         if kind == 81:  # Q
             return self._query()
         if kind == 83:  # S

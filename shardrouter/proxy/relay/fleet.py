@@ -50,6 +50,7 @@ class Fleet:
         self._writers: dict[ShardId, Node] = {}  # who took the writes last
         self._topology: Topology | None = None
         self._waiting_for_view: list[Callable[[], None]] = []
+        self._followers: list[Callable[[Topology], None]] = []
         source.on_change(lambda topology: self._look())
         source.on_lease(self._extend)
         monitor.on_view(self._look)
@@ -99,6 +100,14 @@ class Fleet:
             found = self.tallies[shard, role] = Tally(BUCKETS)
         return found
 
+    def taken(self) -> Topology | None:
+        """Return the topology that choices are made by, also when no lease is left on it."""
+        return self._topology
+
+    def on_topology(self, callback: Callable[[Topology], None]) -> None:
+        """Have ``callback(topology)`` called as soon as choices are made by a new one."""
+        self._followers.append(callback)
+
     def next_view(self, callback: Callable[[], None]) -> None:
         """Call back once, after the monitor's view or the topology changed."""
         self._waiting_for_view.append(callback)
@@ -144,6 +153,8 @@ class Fleet:
         self._follow_roles(topology)
         if is_new:
             self._retire(topology)
+            for follow in self._followers:
+                follow(topology)
 
     def _follow_roles(self, topology: Topology) -> None:
         """Pools of promoted and demoted nodes count for their new role."""

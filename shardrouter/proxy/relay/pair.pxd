@@ -34,6 +34,7 @@ cdef class ClientRelay:
     cdef public long long queries
     cdef public long long bytes_in
     cdef public long long bytes_out
+    cdef public long long out_before
     cdef public double started
     cdef public bytes text
     cdef public Py_ssize_t span

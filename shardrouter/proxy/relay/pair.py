@@ -64,6 +64,7 @@ class ClientRelay:
         self.answered_at = 0.0
         self.wrote_at = 0.0
         self.queries = self.bytes_in = self.bytes_out = 0
+        self.out_before = 0  # ``bytes_out`` when the last exchange began
         self.span = -1
         self.pieces: list[bytes] = []
 
@@ -166,6 +167,7 @@ class ClientRelay:
         """Note that a query begins, unless another is under way."""
         stream = self.backend.stream
         if stream.owing == 0:
+            self.out_before = self.bytes_out
             if self.is_started:
                 self.is_started = False  # by ``acquire``, a moment ago
             else:

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, Final
 
 from shardrouter.config import Settings
-from shardrouter.control import Monitor
+from shardrouter.control import Drain, Monitor
 from shardrouter.control.tasks import spawn
 from shardrouter.errors import BackendError, BackendUnreachable
 from shardrouter.proxy.backend_login import open_backend
@@ -19,14 +19,16 @@ from shardrouter.proxy.control_link import ControlLink
 from shardrouter.proxy.log_events import ConnectionEnd, log_connection_end
 from shardrouter.proxy.relay.backend import Backend
 from shardrouter.proxy.relay.definition import Definitions
+from shardrouter.proxy.relay.draining import drain_of
 from shardrouter.proxy.relay.fleet import Fleet, TopologySource
+from shardrouter.proxy.relay.holding import Holding
 from shardrouter.proxy.relay.pool import NodePool, PoolKey, lifetime
 from shardrouter.proxy.relay.session import Session
 from shardrouter.proxy.relay.state import NO_ROLE, Reported, SessionState, States
 from shardrouter.proxy.relay.tally import Tally
 from shardrouter.sql import Effects, effects_of
 from shardrouter.sql.plain import PlainTexts
-from shardrouter.topology import Node, Shard
+from shardrouter.topology import Node, Shard, Topology
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,9 @@ class Plane:
         is_for_statements = settings.proxy_pool.mode == "statement"
         self.plain_texts = PlainTexts(may_begin=not is_for_statements)
         self.fleet = Fleet(source, monitor, self._open_pool)
+        self.holding = Holding(self)
+        self.fleet.on_topology(self.holding.follow)
+        self.repeats = 0
         self.sessions: dict[int, Session] = {}
         self.keys: dict[tuple[int, bytes], Session] = {}
         self.logins = 0
@@ -299,6 +304,7 @@ class Plane:
 
     def sweep_once(self, now: float) -> None:
         """Do what is due now."""
+        self.holding.sweep(now)
         for pool in list(self.fleet.pools.values()):
             pool.sweep(now)
             if pool.is_denied and pool.waiters:
@@ -327,6 +333,12 @@ class Plane:
         idle_limit = settings.transaction_idle_seconds
         if idle_limit is not None and not owed and backend.relay.stream.status != ord("I"):
             client.session.check_idle_transaction(now, idle_limit)
+
+    def drain(self, topology: Topology) -> Drain:
+        """Tell the keeper what is open of work that began before this topology."""
+        if self.fleet.taken() is not topology:
+            return Drain(readers=False, writers=False)  # sessions still choose by an older one
+        return drain_of(topology, self.backends())
 
     def pause(self, pools: Iterable[NodePool] | None = None) -> None:
         """Hand out no backends until ``resume``."""

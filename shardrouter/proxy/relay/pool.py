@@ -46,6 +46,7 @@ class PoolKey(NamedTuple):
 class Waiter(Protocol):
     """A session that wants a backend."""
 
+    session: Any
     waits_for: "NodePool | None"
     waits_since: float
 
@@ -174,6 +175,15 @@ class NodePool:
                 self.tally.waited(monotonic() - waiter.waits_since)
                 return waiter
         return None
+
+    def take_out(self, is_misplaced: Callable[[Waiter], bool]) -> list[Waiter]:
+        """Take those out of the row who have no business there any more, and return them."""
+        taken = [w for w in self.waiters if w.waits_for is self and is_misplaced(w)]
+        for waiter in taken:
+            waiter.waits_for = None
+        if taken:
+            self.waiters = deque(w for w in self.waiters if w.waits_for is self)
+        return list(dict.fromkeys(taken))
 
     def expire(self, now: float) -> None:
         """Refuse those who have waited too long; the row is in the order of their deadlines."""

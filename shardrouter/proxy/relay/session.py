@@ -77,6 +77,7 @@ class Session:
         self.pins: tuple[str, ...] = ()
         self.lasting_pins: set[str] = set()
         self.custom_names: set[str] = set()
+        self.repeated_at = -1  # how many queries were answered when one was sent again
         self.is_over = False
         self.reason = "the client closed the connection"
         self.attachment = Attachment(self)
@@ -146,6 +147,10 @@ class Session:
         else:
             self.end_with(ClientProtocolError(f"invalid frontend message type {kind}"))
         return CLOSED
+
+    def watched(self, kind: int) -> int:
+        """Decide on a message of a client that a new topology concerns."""
+        return self.plane.holding.before(self, kind)
 
     def sync_alone(self) -> int:
         """Answer a Sync that no backend has to answer."""
@@ -283,6 +288,8 @@ class Session:
     def state(self) -> str:
         """Return what the client does, as SHOW CLIENTS tells it."""
         backend = self.relay.backend
+        if self.plane.holding.since(self) is not None:
+            return "held"
         if self.relay.is_waiting and backend is None:
             return "waiting"
         if backend is None:
@@ -300,7 +307,8 @@ class Session:
     def cancel(self) -> None:
         """Cancel what the client waits for, if it waits for anything."""
         backend = self.relay.backend
-        if backend is not None:
+        is_held = self.plane.holding.since(self) is not None
+        if backend is not None and not is_held:
             backend.keeper.cancel()
         elif self.relay.is_waiting:
             self.attachment.fail(QueryCanceled())

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from shardrouter.proxy.census import COLUMNS, merged, stats
-from tests.support.fake_workers import BACKEND, CLIENT, LEASE, NODE, POOL, SHARD
+from tests.support.fake_workers import BACKEND, CLIENT, LEASE, MOVE, NODE, POOL, SHARD
 from tests.support.proxy_snapshots import histogram, route, snapshot
 
 EXAMPLES = {
@@ -14,6 +14,7 @@ EXAMPLES = {
     "pools": POOL,
     "nodes": NODE,
     "shards": SHARD,
+    "moves": MOVE,
     "leases": LEASE,
 }
 
@@ -43,6 +44,13 @@ def test_pools_are_added_up_and_their_bound_is_not() -> None:
 
 def test_pools_of_other_users_stay_apart() -> None:
     assert len(merged("pools", [[POOL, POOL | {"user": "bob"}]])) == 2
+    assert len(merged("pools", [[POOL, POOL | {"database": "other"}]])) == 2
+
+
+def test_held_clients_are_added_up_and_the_newest_topology_speaks_for_a_move() -> None:
+    newer = MOVE | {"motion": "moved", "owner": "s1", "held": 0, "epoch": 9}
+    [row] = merged("moves", [[MOVE], [newer], [MOVE]])
+    assert (row["motion"], row["owner"], row["held"], row["epoch"]) == ("moved", "s1", 4, 7)
 
 
 def test_nodes_that_workers_see_differently_say_so() -> None:

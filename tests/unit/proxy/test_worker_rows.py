@@ -11,8 +11,12 @@ from shardrouter.proxy.census import COLUMNS, merged
 from shardrouter.proxy.health import readiness_of
 from shardrouter.proxy.worker_rows import WorkerRows
 from shardrouter.routing import FleetView, NodeSample
-from shardrouter.topology import NodeId, Topology
+from shardrouter.topology import Motion, NodeId, Slot, SlotsInMotion, Topology
 from tests.support.topologies import small_topology
+
+HELD = SimpleNamespace(
+    choice=SimpleNamespace(shard=None, slot=0, is_any_shard_right=False, least_epoch=0)
+)
 
 
 class Source:
@@ -50,6 +54,7 @@ def rows(source: Source) -> WorkerRows:
         pools=list,
         sessions={},
         backends=list,
+        holding=SimpleNamespace(sessions=lambda: [HELD], since=lambda session: 0.0),
         fleet=SimpleNamespace(primary=lambda shard: source.current() and shard.primary),
     )
     worker = SimpleNamespace(
@@ -77,6 +82,17 @@ async def test_who_looks_at_a_fleet_in_trouble_sees_it(source: Source, rows: Wor
     assert "is over" in lease["problem"]
     health = cast("Any", await rows.health())
     assert not readiness_of([health], 1, is_ending=False).is_well
+
+
+async def test_slots_in_motion_are_shown_with_who_is_held(source: Source, rows: WorkerRows) -> None:
+    before = source.topology
+    source_shard = before.owner(Slot(0)).id
+    target = next(shard.id for shard in before.shards if shard.id != source_shard)
+    motion = SlotsInMotion(7, (Slot(0),), source_shard, target, Motion.PAUSED)
+    source.change(before.with_motion(motion))
+    [row] = await rows.show("moves")
+    assert (row["move"], row["slots"], row["motion"]) == (7, 1, "paused")
+    assert (row["owner"], row["held"], row["epoch"]) == (source_shard, 1, before.epoch + 1)
 
 
 async def test_the_last_topology_is_shown_though_nobody_had_asked(

@@ -57,7 +57,7 @@ def test_the_commands_are_those_of_the_documents() -> None:
         f"SHOW {what}"
         for what in (
             *("SHARDS", "NODES", "POOLS", "CLIENTS", "BACKENDS", "STATS", "CONFIG", "VERSION"),
-            *("LEASES", "WORKERS", "HELP"),
+            *("LEASES", "MOVES", "WORKERS", "HELP"),
         )
     }
     others = {each.words for each in COMMANDS} - shown
