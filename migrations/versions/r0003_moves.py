@@ -66,6 +66,7 @@ def _make_moves() -> None:
         sa.Column("attention", sa.Text),
         sa.Column("progress", JSONB, nullable=False, server_default=sa.text("'{}'")),
         sa.Column("facts", JSONB, nullable=False, server_default=sa.text("'{}'")),
+        sa.Column("limits", JSONB, nullable=False, server_default=sa.text("'{}'")),
         sa.Column("copy_mode", sa.Text, nullable=False),
         sa.Column("soak_seconds", sa.Double, nullable=False),
         _moment("created_at"),

@@ -70,6 +70,9 @@ class Move:
     facts: Mapping[str, Any]
     """What later steps rely on: identities of servers, fingerprints, sequences, ids of markers."""
 
+    limits: Mapping[str, Any]
+    """Settings of ``rebalance`` that an operator changed for this move while it runs."""
+
     copy_mode: str
     soak_seconds: float
     created_at: datetime

@@ -45,6 +45,7 @@ moves: Final = Table(
     Column("attention", Text),
     Column("progress", JSONB, nullable=False, server_default=text("'{}'")),
     Column("facts", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("limits", JSONB, nullable=False, server_default=text("'{}'")),
     Column("copy_mode", Text, nullable=False),
     Column("soak_seconds", Double, nullable=False),
     moment("created_at"),

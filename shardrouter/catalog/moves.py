@@ -251,6 +251,21 @@ class MoveStore:
 
         return self._write(work, stamp="wished_at")
 
+    def limit(self, number: int, limits: Mapping[str, Any], *, actor: str, reason: str) -> Move:
+        """Change settings for one move; None takes a change back. The mover sees it within 1 s.
+
+        The caller has checked names and values. Raises UnknownMove.
+        """
+
+        def work(connection: Connection) -> Move:
+            found = locked(connection, number)
+            changed = {**found.limits, **limits}
+            now = {name: value for name, value in changed.items() if value is not None}
+            note(connection, actor, reason, "move_limits", {"move": number, "limits": now})
+            return change(connection, found, {"limits": now, "updated_at": NOW})
+
+        return self._write(work)
+
     def _write(
         self,
         work: Callable[[Connection], Move],

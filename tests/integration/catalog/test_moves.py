@@ -375,3 +375,15 @@ def test_nothing_is_wished_of_a_move_that_is_over(moves: MoveStore) -> None:
             moves.wish(move.number, wish, actor="eve", reason="r")
     with pytest.raises(UnknownMove):
         moves.wish(99, Wish.HOLD, actor="eve", reason="r")
+
+
+def test_limits_are_changed_while_the_move_runs(moves: MoveStore, store: CatalogStore) -> None:
+    move = claimed(moves)
+    moves.limit(move.number, {"copy_jobs": 4, "max_p99_ms": 20.0}, actor="ann", reason="quiet")
+    assert moves.renew(move, 10).limits == {"copy_jobs": 4, "max_p99_ms": 20.0}
+    moves.limit(move.number, {"max_p99_ms": None, "delete_rows": 100}, actor="ann", reason="loud")
+    assert moves.amend(move, facts={}).limits == {"copy_jobs": 4, "delete_rows": 100}
+    event = store.events(1)[0]
+    assert (event.kind, event.actor, event.detail["move"]) == ("move_limits", "ann", move.number)
+    with pytest.raises(UnknownMove):
+        moves.limit(99, {}, actor="ann", reason="none")
