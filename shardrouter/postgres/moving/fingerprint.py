@@ -66,8 +66,9 @@ _OID: Final = text(
 _PARTS: Final = text(
     r"""
 SELECT 'table' AS part,
-       concat_ws(', ', CASE c.relkind WHEN 'r' THEN 'ordinary' WHEN 'p' THEN 'partitioned '
-                       || pg_catalog.pg_get_partkeydef(c.oid) ELSE 'of kind ' || c.relkind::text END,
+       concat_ws(', ', CASE c.relkind WHEN 'r' THEN 'ordinary'
+                 WHEN 'p' THEN 'partitioned ' || pg_catalog.pg_get_partkeydef(c.oid)
+                 ELSE 'of kind ' || c.relkind::text END,
                  CASE c.relpersistence WHEN 'p' THEN 'logged' ELSE 'not logged' END) AS definition
   FROM pg_catalog.pg_class c WHERE c.oid = :oid
 UNION ALL

@@ -17,7 +17,7 @@ from shardrouter.postgres.moving.schema_lock_sql import (
     DDL_TRIGGER,
     DROP_TRIGGER,
     EVENT_TRIGGERS_SQL,
-    FUNCTIONS_SQL,
+    TRUNCATE_FUNCTION_SQL,
     drop_key_function_sql,
     drop_triggers_sql,
     key_trigger_sql,
@@ -53,8 +53,7 @@ def lock_schema(
     def work() -> None:
         check_token(connection, move, token)
         lock_installers(connection)
-        for statement in FUNCTIONS_SQL:
-            run_verbatim(connection, statement)
+        run_verbatim(connection, TRUNCATE_FUNCTION_SQL)
         for table in ordered:
             _lock_table(connection, table, slots, slot_count, move)
 
@@ -112,13 +111,12 @@ def _refuse_ddl(connection: Connection, move: int, token: int) -> bool:
             limit_waits(connection, lock_seconds=_EVENT_LOCK_SECONDS)
             check_token(connection, move, token)
             lock_installers(connection)
-            if connection.execute(_HAS_EVENT_TRIGGERS).scalar_one() == len(
-                (DDL_TRIGGER, DROP_TRIGGER)
-            ):
-                return True
-            for statement in EVENT_TRIGGERS_SQL:
-                run_verbatim(connection, statement)
-        return True
+            standing = {row.evtname: row.evtenabled for row in connection.execute(_EVENT_TRIGGERS)}
+            for name, statements in EVENT_TRIGGERS_SQL.items():
+                if name not in standing:
+                    for statement in statements:
+                        run_verbatim(connection, statement)
+        return "D" not in standing.values()  # somebody disabled it, knowingly
     except exc.DBAPIError as error:
         if sqlstate_of(error) != _NO_RIGHTS:
             raise
@@ -126,8 +124,8 @@ def _refuse_ddl(connection: Connection, move: int, token: int) -> bool:
 
 
 _OURS: Final = f"evtname IN ('{DDL_TRIGGER}', '{DROP_TRIGGER}')"
-_HAS_EVENT_TRIGGERS: Final = text(
-    f"SELECT count(*) FROM pg_catalog.pg_event_trigger WHERE {_OURS} AND evtenabled <> 'D'"
+_EVENT_TRIGGERS: Final = text(
+    f"SELECT evtname, evtenabled::text AS evtenabled FROM pg_catalog.pg_event_trigger WHERE {_OURS}"
 )
 _IDLE_EVENT_TRIGGERS: Final = text(
     f"SELECT evtname FROM pg_catalog.pg_event_trigger WHERE {_OURS}"

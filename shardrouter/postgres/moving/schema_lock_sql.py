@@ -1,7 +1,7 @@
 """The text of the functions and triggers that keep tables as they are during a move. Pure."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from psycopg.sql import Identifier, Literal
@@ -44,16 +44,16 @@ def key_trigger_sql(
         schema=_quoted(table.schema),
         table=_quoted(table.name),
     )
-    made = "RETURNS trigger LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp"
     trigger = Identifier(key_trigger_name(move)).as_string(None)
     changed = " OR ".join(
         f"OLD.{name} IS DISTINCT FROM NEW.{name}"
         for name in (Identifier(column.name).as_string(None) for column in table.key)
     )
+    made = f"RETURNS trigger {_TRIGGER_SQL}"
+    event = f"BEFORE UPDATE ON {table_sql(table)} FOR EACH ROW WHEN ({changed})"
     return (
         f"CREATE OR REPLACE FUNCTION {function}() {made} AS {_quoted(body)}",
-        f"CREATE OR REPLACE TRIGGER {trigger} BEFORE UPDATE ON {table_sql(table)}"
-        f" FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION {function}()",
+        f"CREATE OR REPLACE TRIGGER {trigger} {event} EXECUTE FUNCTION {function}()",
     )
 
 
@@ -168,18 +168,32 @@ END
 # The session that runs DDL has no rights in our schema.
 _DEFINER: Final = "LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
 
-FUNCTIONS_SQL: Final = (
+_TRIGGER_SQL: Final = "LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp"
+
+TRUNCATE_FUNCTION_SQL: Final = (
     "CREATE OR REPLACE FUNCTION shardrouter.refuse_truncate_in_move() RETURNS trigger"
-    f" LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $move${_TRUNCATE_BODY}$move$",
+    f" {_TRIGGER_SQL} AS $move${_TRUNCATE_BODY}$move$"
 )
 
-EVENT_TRIGGERS_SQL: Final = (
+_DDL_FUNCTION_SQL: Final = (
     "CREATE OR REPLACE FUNCTION shardrouter.refuse_ddl_in_move() RETURNS event_trigger"
-    f" {_DEFINER} AS $move${_DDL_BODY}$move$",
-    "CREATE OR REPLACE FUNCTION shardrouter.refuse_drop_in_move() RETURNS event_trigger"
-    f" {_DEFINER} AS $move${_DROP_BODY}$move$",
-    f"CREATE EVENT TRIGGER {DDL_TRIGGER} ON ddl_command_end"
-    " EXECUTE FUNCTION shardrouter.refuse_ddl_in_move()",
-    f"CREATE EVENT TRIGGER {DROP_TRIGGER} ON sql_drop"
-    " EXECUTE FUNCTION shardrouter.refuse_drop_in_move()",
+    f" {_DEFINER} AS $move${_DDL_BODY}$move$"
 )
+_DROP_FUNCTION_SQL: Final = (
+    "CREATE OR REPLACE FUNCTION shardrouter.refuse_drop_in_move() RETURNS event_trigger"
+    f" {_DEFINER} AS $move${_DROP_BODY}$move$"
+)
+
+_RUN: Final = f"EXECUTE FUNCTION {SCHEMA}"
+
+EVENT_TRIGGERS_SQL: Final[Mapping[str, tuple[str, str]]] = {
+    DDL_TRIGGER: (
+        _DDL_FUNCTION_SQL,
+        f"CREATE EVENT TRIGGER {DDL_TRIGGER} ON ddl_command_end {_RUN}.refuse_ddl_in_move()",
+    ),
+    DROP_TRIGGER: (
+        _DROP_FUNCTION_SQL,
+        f"CREATE EVENT TRIGGER {DROP_TRIGGER} ON sql_drop {_RUN}.refuse_drop_in_move()",
+    ),
+}
+"""By name of the event trigger, its function and itself."""

@@ -81,9 +81,8 @@ class ShardFacts:
 def shard_facts(connection: Connection) -> ShardFacts:
     """Ask the primary, in the caller's transaction. Reads only."""
     row = connection.execute(_FACTS).one()
-    rights = connection.execute(
-        _RIGHTS, {"may_anybody": row.version >= _PG_CREATE_SUBSCRIPTION_SINCE}
-    )
+    has_role = row.version >= _PG_CREATE_SUBSCRIPTION_SINCE
+    rights = connection.execute(_RIGHTS, {"may_anybody": has_role})
     return ShardFacts(
         version=row.version,
         system_id=row.system_id,

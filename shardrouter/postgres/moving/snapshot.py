@@ -19,7 +19,7 @@ from shardrouter.topology import parse_lsn
 _FAILOVER_SINCE: Final = 170000  # server_version_num
 _DUPLICATE_OBJECT: Final = "42710"
 _CANCEL_SECONDS: Final = 5.0
-_CONNECT: Final = {
+_CONNECT: Final[dict[str, Any]] = {
     "connect_timeout": 10,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -61,8 +61,8 @@ def export_snapshot(
     session away to ``end_other_sessions``. Raises LockTimeout naming the transactions it had to
     wait for; MoveError when the slot exists, for its snapshot is gone: make a new attempt.
     """
-    options = dict(_CONNECT, application_name=application_name)
-    with psycopg.connect(dsn, replication="database", autocommit=True, **options) as session:
+    options = {**_CONNECT, "application_name": application_name, "replication": "database"}
+    with psycopg.connect(dsn, autocommit=True, **options) as session:
         row = _create(session, slot_name, failover, wait_seconds)
         yield ExportedSnapshot(str(row[2]), parse_lsn(row[1]), session)
 

@@ -7,6 +7,7 @@ from psycopg.sql import Identifier
 from sqlalchemy import Connection, text
 
 from shardrouter.errors import MoveRefused
+from shardrouter.postgres.guard_sql import table_sql
 from shardrouter.topology import Table
 
 FIRST_OWN_OID: Final = 16384
@@ -66,9 +67,7 @@ def primary_key(connection: Connection, table: Table) -> PrimaryKey:
 
 def leaves(connection: Connection, table: Table) -> tuple[Leaf, ...]:
     """Return the relations that hold the table's rows, with their sizes."""
-    rows = connection.execute(
-        _LEAVES, {"name": Identifier(table.schema, table.name).as_string(None)}
-    )
+    rows = connection.execute(_LEAVES, {"name": table_sql(table)})
     return tuple(Leaf(row.nspname, row.relname, row.blocks, row.block_bytes) for row in rows)
 
 

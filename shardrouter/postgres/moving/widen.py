@@ -56,7 +56,7 @@ def _is_wider(connection: Connection, guard: Guard) -> bool:
 
 def _is_ours(row: Any, guard: Guard, owned: tuple[Slot, ...]) -> bool:
     written = replace(guard, epoch=Epoch(row.epoch), owned=owned)
-    return row.prosrc == written.body() and row.proconfig == [FUNCTION_CONFIG]
+    return bool(row.prosrc == written.body() and row.proconfig == [FUNCTION_CONFIG])
 
 
 # Enabled in every partition, otherwise the trigger is written anew.
