@@ -73,11 +73,6 @@ from shardrouter.errors.backend import (
     ScatterFailed,
     TransactionAborted,
 )
-from shardrouter.errors.base import (
-    IdError,
-    RouterClosed,
-    ShardRouterError,
-)
 from shardrouter.errors.move import (
     MoveBusy,
     MoveError,
@@ -101,6 +96,11 @@ from shardrouter.errors.proxy import (
     QueryCanceled,
     SettingRefused,
     StatementRefused,
+)
+from shardrouter.errors.root import (
+    IdError,
+    RouterClosed,
+    ShardRouterError,
 )
 from shardrouter.errors.routing import (
     CrossShardUnsupported,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from shardrouter.errors.base import ShardRouterError
+from shardrouter.errors.root import ShardRouterError
 
 
 class BackendError(ShardRouterError):

@@ -1,6 +1,6 @@
 """Errors of moves of slots between shards."""
 
-from shardrouter.errors.base import ShardRouterError
+from shardrouter.errors.root import ShardRouterError
 from shardrouter.errors.topology import TopologyError
 
 

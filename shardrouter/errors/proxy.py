@@ -1,7 +1,7 @@
 """Errors of the proxy: of the protocol, of clients, of admin users."""
 
 from shardrouter.errors.backend import BackendError
-from shardrouter.errors.base import ShardRouterError
+from shardrouter.errors.root import ShardRouterError
 
 
 class ProtocolError(ShardRouterError):

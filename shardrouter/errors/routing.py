@@ -1,6 +1,6 @@
 """Errors a caller mends: the statement or the key."""
 
-from shardrouter.errors.base import ShardRouterError
+from shardrouter.errors.root import ShardRouterError
 
 
 class RoutingError(ShardRouterError):

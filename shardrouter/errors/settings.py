@@ -1,6 +1,6 @@
 """Errors an operator mends: the file, the command, the catalog, a table."""
 
-from shardrouter.errors.base import ShardRouterError
+from shardrouter.errors.root import ShardRouterError
 
 
 class SettingsError(ShardRouterError):

@@ -1,6 +1,6 @@
 """The topology does not allow that now."""
 
-from shardrouter.errors.base import ShardRouterError
+from shardrouter.errors.root import ShardRouterError
 
 
 class TopologyError(ShardRouterError):
