@@ -17,7 +17,8 @@ app = typer.Typer(help="Look at the topology, now and before.", no_args_is_help=
 
 _SHARD_COLUMNS: Final = ("shard", "weight", "slots", "nodes")
 _TABLE_COLUMNS: Final = ("table", "kind", "key", "shard")
-_ROUTER_COLUMNS: Final = ("router", "kind", "version", "epoch", "expires_at")
+_MOTION_COLUMNS: Final = ("move", "motion", "slots", "from", "to", "owner")
+_ROUTER_COLUMNS: Final = ("router", "kind", "version", "epoch", "drained_epoch", "expires_at")
 _HISTORY_COLUMNS: Final = ("epoch", "at", "actor", "reason")
 
 
@@ -29,7 +30,7 @@ def show(
     config: ConfigOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Show shards, slots, tables, and the routers that serve them."""
+    """Show shards, slots, tables, moves under way, and the routers that serve them."""
     with open_store(config) as (store, _):
         fleet = store.fleet()
         topology = store.find() if epoch is None else store.load_at(Epoch(epoch))
@@ -47,6 +48,7 @@ def show(
     show_rows(shards, output, _SHARD_COLUMNS, empty="no shards yet: `shardrouter shard add`")
     for rows, columns in (
         (tables_as_data(topology), _TABLE_COLUMNS),
+        (_motion_rows(topology), _MOTION_COLUMNS),
         (_router_rows(routers), _ROUTER_COLUMNS),
     ):
         if rows:
@@ -109,8 +111,26 @@ def _as_data(fleet: Fleet, topology: Topology | None, routers: list[LiveRouter])
         "current_epoch": fleet.epoch,
         "shards": shards,
         "tables": tables_as_data(topology),
+        "motions": _motion_rows(topology),
+        "floors": {} if topology is None else {s: str(at) for s, at in topology.floors},
         "routers": _router_rows(routers),
     }
+
+
+def _motion_rows(topology: Topology | None) -> list[dict[str, Any]]:
+    if topology is None:
+        return []
+    return [
+        {
+            "move": motion.move,
+            "motion": motion.motion.value,
+            "slots": slot_ranges(motion.slots),
+            "from": motion.source,
+            "to": motion.target,
+            "owner": motion.owner(topology.owners),
+        }
+        for motion in topology.motions
+    ]
 
 
 def _router_rows(routers: list[LiveRouter]) -> list[dict[str, Any]]:
@@ -121,6 +141,8 @@ def _router_rows(routers: list[LiveRouter]) -> list[dict[str, Any]]:
             "kind": router.kind,
             "version": router.version,
             "epoch": router.epoch,
+            "drained_epoch": router.drained_epoch,
+            "writers_drained_epoch": router.writers_drained_epoch,
             "expires_at": router.expires_at.isoformat(sep=" ", timespec="seconds"),
         }
         for router in routers

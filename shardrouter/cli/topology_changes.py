@@ -7,7 +7,7 @@ from typing import Final
 
 from shardrouter.config import public_dsn
 from shardrouter.control import describe_table
-from shardrouter.topology import Node, Topology
+from shardrouter.topology import Node, SlotsInMotion, Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Change:
     """One thing that is not the same. An empty side: it is not there."""
 
     what: str
-    """``shard``, ``node``, ``slots`` or ``table``."""
+    """``shard``, ``node``, ``slots``, ``motion``, ``floor`` or ``table``."""
 
     name: str
     before: str
@@ -31,6 +31,8 @@ _Named = dict[str, tuple[object, str]]
 """By name: what decides whether two are the same, and the words for it."""
 
 _NONE: Final = (None, "")
+_UNSEEN: Final = {"node": "its password", "motion": "its slots"}
+"""What may differ without a word for it."""
 
 
 def changes_between(before: Topology | None, after: Topology | None) -> list[Change]:
@@ -39,6 +41,8 @@ def changes_between(before: Topology | None, after: Topology | None) -> list[Cha
         *_compare("shard", _shards(before), _shards(after)),
         *_compare("node", _nodes(before), _nodes(after)),
         *_slots(before, after),
+        *_compare("motion", _motions(before), _motions(after)),
+        *_compare("floor", _floors(before), _floors(after)),
         *_compare("table", _tables(before), _tables(after)),
     ]
 
@@ -49,13 +53,18 @@ def node_words(node: Node) -> str:
     return f"{node.role}{zone} {public_dsn(node.dsn)}"
 
 
+def motion_words(motion: SlotsInMotion) -> str:
+    """Return how many slots are in which motion, from where to where."""
+    return f"{len(motion.slots)} slots {motion.motion} from {motion.source} to {motion.target}"
+
+
 def _compare(what: str, before: _Named, after: _Named) -> Iterator[Change]:
     for name in before | after:
         (old, old_words), (new, new_words) = before.get(name, _NONE), after.get(name, _NONE)
         if old == new:
             continue
         if old_words == new_words:
-            new_words = f"{new_words} (its password changed)"
+            new_words = f"{new_words} ({_UNSEEN[what]} changed)"
         yield Change(what, name, old_words, new_words)
 
 
@@ -81,6 +90,16 @@ def _slots(before: Topology | None, after: Topology | None) -> Iterator[Change]:
     )
     for (old, new), count in moved.items():
         yield Change("slots", f"{count} slots", old, new)
+
+
+def _motions(topology: Topology | None) -> _Named:
+    motions = () if topology is None else topology.motions
+    return {f"move {motion.move}": (motion, motion_words(motion)) for motion in motions}
+
+
+def _floors(topology: Topology | None) -> _Named:
+    floors = () if topology is None else topology.floors
+    return {shard: (position, str(position)) for shard, position in floors}
 
 
 def _tables(topology: Topology | None) -> _Named:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from shardrouter.config.proxy_checks import proxy_refusals, proxy_surprises
+from shardrouter.config.rebalance import rebalance_surprises
 from shardrouter.config.settings import Settings
 
 
@@ -53,4 +54,5 @@ def _surprises(settings: Settings) -> Iterator[str]:
             " catalog.statement_timeout_seconds: transactions that are still deciding"
             " will be aborted"
         )
+    yield from rebalance_surprises(settings.rebalance)
     yield from proxy_surprises(settings)

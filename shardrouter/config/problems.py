@@ -11,7 +11,7 @@ from shardrouter.config.dsn import public_dsn
 from shardrouter.config.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 
 SECRET_KEYS: Final = frozenset({"dsn", "function_dsn"})
-_UNITS: Final = {"seconds": "seconds", "ms": "milliseconds"}
+_UNITS: Final = {"seconds": "seconds", "ms": "milliseconds", "kb": "kB", "mb": "MB"}
 
 
 def describe_problems(error: ValidationError, environment: Mapping[str, str]) -> list[str]:

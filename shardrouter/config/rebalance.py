@@ -1,5 +1,6 @@
 """Settings of moves of slots between shards."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -63,3 +64,18 @@ class RebalanceSettings(Section):
 
     verify_rows: Annotated[int, Field(ge=100, le=10_000_000)] = 50_000
     """Rows a chunk of a comparison holds at most."""
+
+
+def rebalance_surprises(rebalance: RebalanceSettings) -> Iterator[str]:
+    """Yield the combinations that work but will surprise."""
+    if rebalance.hold_seconds <= rebalance.drain_seconds:
+        yield (
+            f"rebalance.hold_seconds = {rebalance.hold_seconds:g} is not longer than"
+            f" rebalance.drain_seconds = {rebalance.drain_seconds:g}: held statements are refused"
+            " before a cutover that waits is put off"
+        )
+    if (rebalance.min_free_disk_mb is None) != (rebalance.disk_mb is None):
+        yield (
+            "rebalance.min_free_disk_mb and rebalance.disk_mb go together: without the other one"
+            " free space is not looked at"
+        )

@@ -1,7 +1,7 @@
 """What adding, draining and removing a shard makes of a topology. Pure.
 
 Slots follow at once only while no table is registered: then they carry no rows. Later a slot
-changes its owner by a move, never by one of these.
+changes its owner by a move, never by one of these; and slots in motion stay as they are.
 """
 
 from collections.abc import Sequence
@@ -49,9 +49,10 @@ def drained(current: Topology, shard_id: str) -> Topology:
 
 def without_shard(current: Topology, shard_id: str) -> Topology:
     """Return the topology without the shard. Raises UnknownShard, or SettingsError while slots or
-    local tables are on it.
+    local tables are on it, or a move comes from it or goes to it.
     """
     shard = current.shard(shard_id)
+    _check_motions(current, shard)
     owned = current.slot_counts()[shard.id]
     if owned:
         raise SettingsError(
@@ -69,10 +70,24 @@ def without_shard(current: Topology, shard_id: str) -> Topology:
             hint=f"local tables do not move: keep the shard, `shardrouter shard drain {shard.id}`"
             " takes its slots",
         )
-    return current.next(shards=tuple(s for s in current.shards if s.id != shard.id))
+    return current.next(
+        shards=tuple(s for s in current.shards if s.id != shard.id),
+        floors=tuple(floor for floor in current.floors if floor[0] != shard.id),
+    )
+
+
+def _check_motions(current: Topology, shard: Shard) -> None:
+    moves = [str(m.move) for m in current.motions if shard.id in (m.source, m.target)]
+    if moves:
+        raise SettingsError(
+            f"it takes part in move {', '.join(moves)}",
+            shard=shard.id,
+            epoch=current.epoch,
+            hint=f"wait until the move is over, or end it: see `shardrouter move show {moves[0]}`",
+        )
 
 
 def _owners(current: Topology, shards: Sequence[Shard]) -> tuple[ShardId, ...]:
-    if current.tables:
+    if current.tables or current.motions:
         return current.owners
     return plan_owners(current.owners, {s.id: s.weight for s in shards}, current.slots)
