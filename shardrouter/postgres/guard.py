@@ -80,7 +80,7 @@ def has_foreign_rows(connection: Connection, guard: Guard) -> bool:
     Asked once, for a table that had rows before it had a guard.
     """
     query = f"SELECT EXISTS (SELECT FROM {table_sql(guard.table)} WHERE (%s) IS NOT TRUE)"
-    return bool(run_verbatim(connection, query % guard.is_owned_sql()).scalar_one())
+    return bool(run_verbatim(connection, query % guard.is_home_sql()).scalar_one())
 
 
 def _ensure_schema(connection: Connection) -> None:

@@ -34,6 +34,10 @@ class Guard:
     epoch: Epoch
     slots: int
     owned: tuple[Slot, ...]
+    """Slots it lets in."""
+
+    fenced: tuple[Slot, ...] = ()
+    """Slots that belong to the shard, and are paused."""
 
     @classmethod
     def of(cls, table: Table, topology: Topology, shard_id: ShardId) -> "Guard":
@@ -43,9 +47,11 @@ class Guard:
         """
         paused = topology.paused_slots
         owned = topology.slots_of(shard_id)
+        fenced: tuple[Slot, ...] = ()
         if paused:
+            fenced = tuple(slot for slot in owned if slot in paused)
             owned = tuple(slot for slot in owned if slot not in paused)
-        return cls(table, shard_id, topology.epoch, topology.slots, owned)
+        return cls(table, shard_id, topology.epoch, topology.slots, owned, fenced)
 
     @property
     def function_name(self) -> str:
@@ -92,6 +98,10 @@ class Guard:
     def is_owned_sql(self, prefix: str = "") -> str:
         """Return a SQL condition: the row's slot is owned. NULL where a key column is NULL."""
         return in_slots_sql(self.table.key, self.owned, self.slots, prefix)
+
+    def is_home_sql(self) -> str:
+        """The same for slots that belong to the shard, paused or not."""
+        return in_slots_sql(self.table.key, self.owned + self.fenced, self.slots)
 
     def _facts(self) -> dict[str, object]:
         return {
