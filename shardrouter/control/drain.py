@@ -47,17 +47,18 @@ class DrainWatch:
 
     def look(self, topology: Topology) -> bool:
         """Ask what is open; True when an epoch was drained since the last look."""
-        before = (self.readers, self.writers)
-        if before == (topology.epoch, topology.epoch):
+        before, all_drained = (self.readers, self.writers), (topology.epoch, topology.epoch)
+        if before == all_drained:
             return False
         found = self._ask(topology)
         if found is not None and found.readers:
             self.readers = topology.epoch
         if found is not None and found.writers:
             self.writers = topology.epoch
+        now = (self.readers, self.writers)
         # A check that fails is not asked every few milliseconds: its traceback fills the log.
-        self.is_waiting = found is not None and found != _DRAINED
-        return (self.readers, self.writers) != before
+        self.is_waiting = found is not None and now != all_drained
+        return now != before
 
     def _ask(self, topology: Topology) -> Drain | None:
         if self._check is None or not topology.motions:

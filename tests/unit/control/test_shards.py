@@ -9,11 +9,14 @@ from shardrouter.errors import SettingsError, UnknownShard
 from shardrouter.topology import (
     KeyColumn,
     KeyType,
+    Motion,
     Node,
     NodeId,
+    Position,
     Role,
     Shard,
     ShardId,
+    SlotsInMotion,
     Table,
     TableKind,
     Topology,
@@ -97,3 +100,39 @@ def test_remove_refuses_local_tables() -> None:
 def test_unknown_shard(change: object) -> None:
     with pytest.raises(UnknownShard):
         change(fleet("s0"), "s9")  # type: ignore[operator]
+
+
+def in_motion(topology: Topology, source: str, target: str, many: int = 2) -> SlotsInMotion:
+    slots = topology.slots_of(ShardId(source))[:many]
+    return SlotsInMotion(7, slots, ShardId(source), ShardId(target), Motion.PAUSED)
+
+
+@pytest.mark.parametrize("tables", [(), (ORDERS,)])
+def test_slots_in_motion_stay_as_they_are(tables: tuple[Table, ...]) -> None:
+    two = fleet("s0", "s1", tables=tables)
+    moving = two.with_motion(in_motion(two, "s0", "s1"))
+    for after in (with_shard(moving, shard("s2"), 64), drained(moving, "s0")):
+        assert after.motions == moving.motions
+        assert after.owners == moving.owners
+
+
+@pytest.mark.parametrize("name", ["s1", "s2"])
+def test_a_shard_in_a_move_is_not_removed(name: str) -> None:
+    three = fleet("s0", "s1", tables=(ORDERS,))
+    three = with_shard(three, shard("s2"), 64)
+    moving = three.with_motion(in_motion(three, "s1", "s2", 32))
+    with pytest.raises(SettingsError, match="it takes part in move 7") as caught:
+        without_shard(moving, name)
+    assert "shardrouter move show 7" in str(caught.value)
+    assert without_shard(moving.without_motion(7), "s2").shards == three.shards[:2]
+
+
+def test_others_are_removed_and_take_their_floor_along() -> None:
+    three = with_shard(fleet("s0", "s1", tables=(ORDERS,)), shard("s2"), 64)
+    moving = three.with_motion(
+        in_motion(three, "s0", "s1"),
+        floors=((ShardId("s1"), Position(1, 5)), (ShardId("s2"), Position(1, 7))),
+    )
+    after = without_shard(moving, "s2")
+    assert after.motions == moving.motions
+    assert after.floors == ((ShardId("s1"), Position(1, 5)),)

@@ -13,7 +13,7 @@ import pytest
 
 from shardrouter.catalog import Fleet, Registration
 from shardrouter.config import CatalogSettings
-from shardrouter.control import TopologyKeeper, spawn
+from shardrouter.control import Drain, TopologyKeeper, spawn
 from shardrouter.errors import (
     CatalogUnavailable,
     LeaseExpired,
@@ -21,7 +21,18 @@ from shardrouter.errors import (
     TopologyError,
     UnknownShard,
 )
-from shardrouter.topology import Epoch, Node, NodeId, Role, Shard, ShardId, Topology
+from shardrouter.topology import (
+    Epoch,
+    Motion,
+    Node,
+    NodeId,
+    Role,
+    Shard,
+    ShardId,
+    Slot,
+    SlotsInMotion,
+    Topology,
+)
 from tests.support.eventually import eventually_async
 
 ID = UUID(int=7)
@@ -31,6 +42,14 @@ SETTINGS = CatalogSettings(listen=False, poll_seconds=0.05, lease_seconds=15)
 def topology(epoch: int) -> Topology:
     node = Node(NodeId("s0-p"), Role.PRIMARY, "host=x")
     return Topology(Epoch(epoch), (Shard(ShardId("s0"), (node,)),), (ShardId("s0"),) * 16)
+
+
+def moving(epoch: int) -> Topology:
+    """A topology in which a slot is paused."""
+    here = topology(epoch)
+    node = Node(NodeId("s1-p"), Role.PRIMARY, "host=y")
+    paused = SlotsInMotion(7, (Slot(3),), ShardId("s0"), ShardId("s1"), Motion.PAUSED)
+    return replace(here, shards=(*here.shards, Shard(ShardId("s1"), (node,))), motions=(paused,))
 
 
 class Clock:
@@ -307,3 +326,97 @@ async def test_cancelled_keeper_signs_off_and_serves_no_more(parts: Parts) -> No
     assert store.signed_off == [ID]
     with pytest.raises(LeaseExpired, match="closed"):
         keeper.current()
+
+
+# What is drained
+
+
+async def test_without_a_check_or_without_motions_all_is_drained(parts: Parts) -> None:
+    keeper, store, _ = parts
+    async with running(keeper):
+        store.newest = moving(2)
+        await refreshed(keeper)
+        assert store.drained == [(1, 1, 1), (2, 2, 2)]
+        keeper.watch_drain(lambda _: Drain(readers=False, writers=False))
+        store.newest = topology(3)
+        await refreshed(keeper)
+        assert store.drained[-1] == (3, 3, 3)
+
+
+async def test_a_topology_is_told_at_once_and_what_is_drained_as_soon_as_it_is(
+    parts: Parts,
+) -> None:
+    keeper, store, _ = parts
+    found = Drain(readers=False, writers=False)
+    asked: list[tuple[int, int]] = []
+
+    def check(served: Topology) -> Drain:
+        asked.append((served.epoch, keeper.current().epoch))
+        return found
+
+    keeper.watch_drain(check)
+    async with running(keeper):
+        store.newest = moving(2)
+        await refreshed(keeper)
+        assert store.drained == [(1, 1, 1), (2, 1, 1)]
+        found = Drain(readers=False, writers=True)
+        await eventually_async(lambda: store.drained[-1] == (2, 1, 2))
+        found = Drain(readers=True, writers=False)  # a later unit: the epoch was drained before
+        await eventually_async(lambda: store.drained[-1] == (2, 2, 2))
+        count = len(asked)
+        await refreshed(keeper)
+        assert len(asked) == count
+    assert set(asked) == {(2, 2)}
+    assert len(store.drained) == 4
+
+
+async def test_what_is_not_drained_is_not_told_again_and_again(parts: Parts) -> None:
+    keeper, store, _ = parts
+    asked: list[int] = []
+
+    def check(served: Topology) -> Drain:
+        asked.append(served.epoch)
+        return Drain(readers=True, writers=False)
+
+    keeper.watch_drain(check)
+    async with running(keeper):
+        store.newest = moving(2)
+        await eventually_async(lambda: len(asked) > 5)
+        assert store.drained == [(1, 1, 1), (2, 2, 1)]
+        store.newest = moving(3)
+        await refreshed(keeper)
+        assert store.drained[2:] == [(3, 3, 1)]
+
+
+async def test_a_check_that_fails_says_not_drained_and_hurts_nobody(
+    parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper, store, _ = parts
+
+    def check(_: Topology) -> Drain:
+        raise ValueError("boom")
+
+    keeper.watch_drain(check)
+    async with running(keeper):
+        store.newest = moving(2)
+        assert (await refreshed(keeper)).epoch == 2
+        assert store.drained[-1] == (2, 1, 1)
+        assert "callback_failed name=drain check" in caplog.text
+        keeper.watch_drain(lambda _: Drain(readers=True, writers=True))
+        await eventually_async(lambda: store.drained[-1] == (2, 2, 2))
+
+
+async def test_what_the_catalog_did_not_hear_is_told_when_it_answers(parts: Parts) -> None:
+    keeper, store, _ = parts
+    async with running(keeper):
+
+        def fail(call: str) -> None:
+            if call == "heartbeat":
+                raise CatalogUnavailable("not now")
+
+        store.newest = moving(2)
+        store.before_answer = fail
+        assert (await refreshed(keeper)).epoch == 2
+        assert store.drained == [(1, 1, 1)]
+        store.before_answer = lambda _: None
+        await eventually_async(lambda: store.drained == [(1, 1, 1), (2, 2, 2)])
