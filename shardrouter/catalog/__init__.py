@@ -1,6 +1,11 @@
 """The catalog: a Postgres database with the topology by epoch, the routers and the journal."""
 
-from shardrouter.catalog.connect import answering, catalog_engine, connect_options
+from shardrouter.catalog.connect import (
+    DeadlineConnection,
+    answering,
+    catalog_engine,
+    connect_options,
+)
 from shardrouter.catalog.found import found_fleet
 from shardrouter.catalog.id_workers import IdWorkers, WorkerLease
 from shardrouter.catalog.install import install, installed_revision, known_revisions
@@ -15,6 +20,7 @@ __all__ = [
     "CHANNEL",
     "Artefact",
     "CatalogStore",
+    "DeadlineConnection",
     "Fleet",
     "IdWorkers",
     "JournalEvent",

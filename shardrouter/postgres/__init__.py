@@ -12,7 +12,7 @@ from shardrouter.postgres.guard import (
     write_guards,
 )
 from shardrouter.postgres.guard_check import GuardReport, GuardState, check_guards
-from shardrouter.postgres.guard_sql import Guard, guard_sql
+from shardrouter.postgres.guard_sql import Guard, guard_sql, in_slots_sql, table_sql
 from shardrouter.postgres.inspect import NodeFacts, inspect_node
 from shardrouter.postgres.locks import PATIENCE, Patience, Sleep, run_with_locks
 from shardrouter.postgres.prepared import (
@@ -76,6 +76,7 @@ __all__ = [
     "guard_sql",
     "has_foreign_rows",
     "identity_sql",
+    "in_slots_sql",
     "inspect_node",
     "install_guards",
     "install_markers",
@@ -95,6 +96,7 @@ __all__ = [
     "sharded_tables",
     "sqlalchemy_url",
     "table_digest",
+    "table_sql",
     "version_tables",
     "write_guards",
     "xact_status",

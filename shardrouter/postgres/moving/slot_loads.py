@@ -98,6 +98,7 @@ _SIZE: Final = text(
     """
 SELECT coalesce(sum(pg_catalog.pg_relation_size(t.relid)), 0)::bigint AS heap,
        coalesce(sum(pg_catalog.pg_total_relation_size(t.relid)), 0)::bigint AS total
-  FROM pg_catalog.pg_partition_tree(CAST(:name AS regclass)) t WHERE t.isleaf
+  FROM (SELECT CAST(:name AS regclass) AS relid
+        UNION SELECT relid FROM pg_catalog.pg_partition_tree(CAST(:name AS regclass))) t
 """
 )

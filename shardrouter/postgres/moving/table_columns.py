@@ -102,14 +102,16 @@ SELECT a.attname, format('%I.%I', tn.nspname, t.typname) AS type
  ORDER BY part.place
 """
 )
+# An ordinary table is in no partition tree, not even its own.
 _LEAVES: Final = text(
     """
 SELECT n.nspname, c.relname, current_setting('block_size')::int AS block_bytes,
        pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::int AS blocks
-  FROM pg_catalog.pg_partition_tree(CAST(:name AS regclass)) t
+  FROM (SELECT CAST(:name AS regclass) AS relid
+        UNION SELECT relid FROM pg_catalog.pg_partition_tree(CAST(:name AS regclass))) t
   JOIN pg_catalog.pg_class c ON c.oid = t.relid
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE t.isleaf
+ WHERE c.relkind = 'r'
  ORDER BY c.oid
 """
 )

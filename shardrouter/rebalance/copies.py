@@ -1,0 +1,77 @@
+"""Delete a copy of the slots' rows on a shard that does not own them, paced."""
+
+from typing import Final
+
+from shardrouter.errors import MoveError
+from shardrouter.postgres.moving import (
+    FIRST_PLACE,
+    cleaning_origin,
+    cleaning_origin_name,
+    delete_slots,
+    drop_origin,
+    has_rows,
+)
+from shardrouter.rebalance.job import Job
+from shardrouter.rebalance.sessions import patient
+from shardrouter.rebalance.throttle import Strain
+from shardrouter.topology import ShardId, Table
+
+ORIGIN: Final = "replication_origin"
+REST_SECONDS: Final = 0.1
+
+
+def delete_copy(job: Job, shard: ShardId, failpoint: str) -> None:
+    """Delete every row of the slots on the shard. Repeatable; resting when the shard is strained.
+
+    Invariant: the shard owns none of the slots.
+    """
+    owners = {job.load().owners[slot] for slot in job.move.slots}
+    if shard in owners:
+        raise MoveError(
+            f"shard {shard} owns slots whose rows were to be deleted",
+            shard=shard,
+            epoch=job.topology.epoch,
+            hint="this is a bug: report it with the journal of the move",
+        )
+    origin = cleaning_origin_name(job.fleet, job.move.number)
+    job.record(shard, ORIGIN, origin)
+    with cleaning_origin(job.on(shard), origin):
+        for table in job.tables():
+            while _has_rows(job, shard, table):
+                if _delete_rows(job, shard, table, failpoint) == 0:
+                    raise MoveError(f"rows of {table.full_name} cannot be deleted", shard=shard)
+
+
+def drop_origins(job: Job) -> None:
+    """Drop the names under which copies were deleted."""
+    for artefact in job.tools.store.artefacts(job.move.number):
+        if artefact.kind == ORIGIN:
+            with job.write(artefact.shard) as connection:
+                drop_origin(connection, artefact.name)
+            job.tools.store.forget_artefact(job.move, artefact)
+
+
+def _has_rows(job: Job, shard: ShardId, table: Table) -> bool:
+    with patient(job.on(shard)), job.read(shard) as connection:
+        return has_rows(connection, table, job.move.slots, job.topology.slots)
+
+
+def _delete_rows(job: Job, shard: ShardId, table: Table, failpoint: str) -> int:
+    """Walk once through the table; return how many rows that deleted."""
+    strain, total = Strain(job.clock), 0
+    place = FIRST_PLACE
+    while True:
+        job.tick()
+        while reason := strain.look([job.on(shard)], job.settings):
+            job.pause(REST_SECONDS, reason)
+        with job.write(shard) as connection:
+            deleted = delete_slots(
+                connection, table, job.move.slots, job.topology.slots,
+                job.settings.delete_rows, place,
+            )  # fmt: skip
+        total += deleted.rows
+        job.progress["rows_deleted"] = job.progress.get("rows_deleted", 0) + deleted.rows
+        job.failpoint(failpoint)
+        if deleted.next is None:
+            return total
+        place = deleted.next

@@ -1,0 +1,41 @@
+"""RESTARTING and ABORTING: what this attempt made and copied is removed again."""
+
+from typing import Final
+
+from shardrouter.rebalance.clean import end, unlock
+from shardrouter.rebalance.copies import delete_copy
+from shardrouter.rebalance.job import Job
+from shardrouter.rebalance.prepare import FILLED
+from shardrouter.rebalance.streams import drop_streams
+from shardrouter.topology import MoveState
+
+_OF_ATTEMPT: Final = frozenset(
+    {"afterwards", "copied", "fence", "flux", "is_streaming", "put_off", "reverse", "verify"}
+)
+
+
+def restart(job: Job) -> None:
+    """Make way for the next attempt."""
+    drop_streams(job)
+    job.failpoint("restarting.streams_dropped")
+    _delete_copied(job, "restarting.deleted")
+    job.progress.clear()
+    facts = {name: value for name, value in job.facts.items() if name not in _OF_ATTEMPT}
+    attempt = job.move.attempt + 1
+    job.advance(MoveState.PREPARING, reason=f"attempt {attempt}", attempt=attempt, facts=facts)
+
+
+def abort(job: Job) -> None:
+    """Leave the slots where they were, and nothing else."""
+    drop_streams(job)
+    job.failpoint("aborting.streams_dropped")
+    _delete_copied(job, "aborting.deleted")
+    unlock(job)
+    job.failpoint("aborting.unlocked")
+    end(job, MoveState.ABORTED, "given up; the slots stayed where they were")
+
+
+def _delete_copied(job: Job, failpoint: str) -> None:
+    """Rows that stood there before us are not ours to delete."""
+    if job.facts.get(FILLED):
+        delete_copy(job, job.move.target, failpoint)
