@@ -79,6 +79,7 @@ class RouterCore:
         hold_seconds = settings.rebalance.hold_seconds
         self.in_flight = InFlight(lambda: self.topology, runtime, hold_seconds, clock)
         background.keeper.on_change(self.in_flight.wake)
+        background.keeper.on_lease(self.in_flight.move_lease)
         background.keeper.watch_drain(self.in_flight.drain)
         self.writes = Writes(self)
         self.scatter = Scatter(self, settings.gather)

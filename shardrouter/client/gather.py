@@ -19,7 +19,7 @@ from shardrouter.client.outcomes import FanOut
 from shardrouter.errors import CrossShardUnsupported, UnknownShard
 from shardrouter.postgres import WaitReady
 from shardrouter.routing.merge import column_name
-from shardrouter.sql import ROW_BOUND, GroupsSplit, OneShardSplit, RowsSplit
+from shardrouter.sql import ROW_BOUND, GroupsSplit, OneShardSplit, OwnRows, RowsSplit
 from shardrouter.topology import ShardId
 
 _STREAMING: Final = frozenset({"yield_per", "stream_results", "max_row_buffer"})
@@ -35,22 +35,26 @@ def gather(
     *,
     limits: GatherLimits,
     plans: GatherPlans,
+    own: OwnRows | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Result[Any]:
     """Return the rows of a SELECT over all shards.
 
     ``connect`` lends a connection of a shard for reading statements; ``fan_out`` runs calls side
     by side and ``wait_ready`` waits for a socket; ``plans`` keeps what was worked out for a
-    statement. Instances of mapped classes come back detached, with their columns loaded.
+    statement; ``own`` tells, while slots move, which rows of a shard are its own. Instances of
+    mapped classes come back detached, with their columns loaded.
 
     Raises CrossShardUnsupported when the answer would not be exact or is larger than
     ``limits.max_rows``, ScatterFailed when a shard did not answer.
     """
     given = statement.get_execution_options() if isinstance(statement, Select) else {}
     options = {name: value for name, value in given.items() if name not in _STREAMING}
-    plan, values = plans.plan(statement, options)
+    plan, values = plans.plan(statement, options, own)
     offline = plans.offline
-    run = Run(shards, connect, fan_out, wait_ready, limits, clock, offline, plan, values, options)
+    run = Run(
+        shards, connect, fan_out, wait_ready, limits, clock, offline, plan, values, options, own
+    )
     limit = _count(plan.split.limit, values, "LIMIT")
     offset = _count(plan.split.offset, values, "OFFSET") or 0
     match plan.split.how:

@@ -12,6 +12,7 @@ from shardrouter.routing.merge import ColumnFacts, column_name, order_sql
 from shardrouter.sql import (
     GroupsScatter,
     GroupsSplit,
+    OwnRows,
     Query,
     RowsScatter,
     RowsSplit,
@@ -116,26 +117,29 @@ class GatherPlans:
         return len(self._plans)
 
     def plan(
-        self, statement: Any, options: Mapping[str, Any]
+        self, statement: Any, options: Mapping[str, Any], own: OwnRows | None = None
     ) -> tuple[GatherPlan, Mapping[str, Any]]:
-        """Return the plan of a statement and its values.
+        """Return the plan of a statement and its values; with ``own``, one for moving slots.
 
         Raises CrossShardUnsupported, and SQLAlchemy's errors on statements it cannot compile.
         """
         structure = cache_key(statement) if isinstance(statement, Select) else None
+        schemas = options.get("schema_translate_map") or {}
         if structure is None:
-            return GatherPlan(split_statement(statement, ()), ()), {}
-        key = (structure.key, tuple((options.get("schema_translate_map") or {}).items()))
+            return GatherPlan(split_statement(statement, (), own, schemas), ()), {}
+        tables = None if own is None else own.topology.tables
+        key = (structure.key, tuple(schemas.items()), tables)
         with self._lock:
             plan = self._plans.get(key)
             if plan is not None:
                 self._plans.move_to_end(key)
         if plan is None:
-            plan = self._make(statement, [bind.key for bind in structure.bindparams], key)
+            bind_keys = [bind.key for bind in structure.bindparams]
+            split = split_statement(without_options(statement), bind_keys, own, schemas)
+            plan = self._keep(key, GatherPlan(split, bind_keys))
         return plan, plan.values(structure.bindparams)
 
-    def _make(self, statement: Any, bind_keys: Sequence[str], key: object) -> GatherPlan:
-        plan = GatherPlan(split_statement(without_options(statement), bind_keys), bind_keys)
+    def _keep(self, key: object, plan: GatherPlan) -> GatherPlan:
         if plan.split.is_reusable:
             with self._lock:
                 self._plans[key] = plan

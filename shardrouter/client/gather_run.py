@@ -11,12 +11,12 @@ from shardrouter.client.gather_ask import ShardRows, ask_columns, ask_entities
 from shardrouter.client.gather_instances import load_instances
 from shardrouter.client.gather_plans import GatherPlan
 from shardrouter.client.gather_result import Row, make_result
-from shardrouter.client.gather_together import Connect, ask_together, batches
+from shardrouter.client.gather_together import Connect, Question, ask_together, batches
 from shardrouter.client.outcomes import FanOut, ShardReport, map_shards
 from shardrouter.errors import CrossShardUnsupported
 from shardrouter.postgres import WaitReady
 from shardrouter.routing.merge import REPORTED_SETTINGS, ColumnFacts, agree, check_settings
-from shardrouter.sql import ROW_BOUND, GroupsSplit, RowsSplit, read_answer
+from shardrouter.sql import OWNED, ROW_BOUND, GroupsSplit, OwnRows, Query, RowsSplit, read_answer
 from shardrouter.topology import ShardId
 
 FACTS_SECONDS: Final = 60.0  # a migration that changes a type or collation is seen this late
@@ -52,6 +52,9 @@ class Run:
 
     options: Mapping[str, Any]
     """Execution options of the statement."""
+
+    own: OwnRows | None = None
+    """While slots move: which rows of a shard are its own."""
 
     def ask_all(
         self, statement: Select[Any], bound: int, shards: Sequence[ShardId] | None = None
@@ -106,7 +109,7 @@ class Run:
         every = list(chain.from_iterable(answer.rows for answer in answers))
         rows, oids = [every[position] for position in chosen], first.oids
         if split.has_entities and first.oids:
-            given = {**self.values, **values}
+            given = {**self.values, **values, OWNED: None}  # they were left out by the shards
             rows, oids = self._instances(rows, answers, chosen, statement, given), ()
         shown = [row[:-hidden] for row in rows] if hidden else rows
         return make_result(split.result, shown, oids, first.dialect)
@@ -146,9 +149,9 @@ class Run:
     ) -> list[ShardRows]:
         given = {**self.values, **values}
         if not self.options:
-            text, parameters = self.plan.query(statement).bind(given)
+            query, how = self.plan.query(statement), (self.connect, self.fan_out, self.wait_ready)
             reports = [
-                ask_together(part, text, parameters, self.connect, self.fan_out, self.wait_ready)
+                ask_together(part, self._bind(query, given, part), *how)
                 for part in batches(shards, self.limits.concurrency)
             ]
             return _answers(ShardReport(tuple(chain.from_iterable(reports))))
@@ -156,9 +159,20 @@ class Run:
 
         def call(shard: ShardId) -> ShardRows:
             with self.connect(shard) as connection:
-                return ask(connection, statement, given, self.options)
+                return ask(connection, statement, self._for_shard(given, shard), self.options)
 
         return _answers(map_shards(shards, call, self.fan_out))
+
+    def _bind(
+        self, query: Query, given: Mapping[str, Any], shards: Sequence[ShardId]
+    ) -> Sequence[Question]:
+        """Return the text and the parameters for each shard."""
+        if self.own is None:
+            return [query.bind(given)] * len(shards)
+        return [query.bind(self._for_shard(given, shard)) for shard in shards]
+
+    def _for_shard(self, given: Mapping[str, Any], shard: ShardId) -> Mapping[str, Any]:
+        return given if self.own is None else {**given, OWNED: self.own.bits(shard)}
 
     def _compare_settings(self, answers: Sequence[ShardRows]) -> None:
         check_settings(

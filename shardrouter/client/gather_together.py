@@ -19,18 +19,20 @@ T = TypeVar("T")
 
 Connect = Callable[[ShardId], AbstractContextManager[Connection]]
 
+Question = tuple[str, Sequence[Any]]
+"""A query with parameters ``$1``, ``$2`` ..., and their values."""
+
 PATIENCE_SECONDS: Final = 0.01  # then the other connections are made side by side
 
 
 def ask_together(
     shards: Sequence[ShardId],
-    text: str,
-    values: Sequence[Any],
+    questions: Sequence[Question],
     connect: Connect,
     fan_out: FanOut[Any],
     wait_ready: WaitReady,
 ) -> ShardReport[ShardRows]:
-    """Return what each shard answered to a query with parameters ``$1``, ``$2`` ...
+    """Return what each shard answered to its question.
 
     When a connection cannot be had, none of the shards is asked.
     """
@@ -38,14 +40,15 @@ def ask_together(
         connections = _check_out(stack, [connect(shard) for shard in shards], fan_out)
         if any(isinstance(connection, Exception) for connection in connections):
             return _report(shards, connections)
-        asked = [_outcome(_ask, c, text, values, wait_ready) for c in connections]
+        asked = [
+            _outcome(_ask, connection, question, wait_ready)
+            for connection, question in zip(connections, questions, strict=True)
+        ]
         return _report(
             shards,
             [
-                question
-                if isinstance(question, Exception)
-                else _outcome(_fetch, question, connection)
-                for question, connection in zip(asked, connections, strict=True)
+                answer if isinstance(answer, Exception) else _outcome(_fetch, answer, connection)
+                for answer, connection in zip(asked, connections, strict=True)
             ],
         )
 
@@ -70,12 +73,12 @@ def _check_out(
     return taken
 
 
-def _ask(connection: Connection, text: str, values: Sequence[Any], wait_ready: WaitReady) -> Asked:
-    return Asked(connection.connection.driver_connection, text, values, wait_ready)
+def _ask(connection: Connection, question: Question, wait_ready: WaitReady) -> Asked:
+    return Asked(connection.connection.driver_connection, *question, wait_ready)
 
 
-def _fetch(question: Asked, connection: Connection) -> ShardRows:
-    answer = question.fetch()
+def _fetch(asked: Asked, connection: Connection) -> ShardRows:
+    answer = asked.fetch()
     return ShardRows(answer.rows, answer.oids, settings_of(connection), connection.dialect)
 
 

@@ -14,7 +14,7 @@ from weakref import ref
 
 from shardrouter.client.runtime import Runtime
 from shardrouter.client.stay import Stay, held_by, keeps_readers, keeps_writers
-from shardrouter.control import Drain
+from shardrouter.control import Drain, lease_clock
 from shardrouter.errors import SlotsHeld
 from shardrouter.topology import SlotsInMotion, Topology
 
@@ -28,11 +28,15 @@ class InFlight:
         runtime: Runtime,
         hold_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        lease_clock: Callable[[], float] = lease_clock,
     ) -> None:
         self._current = current
         self._runtime = runtime
         self._hold_seconds = hold_seconds
         self._clock = clock
+        self._lease_clock = lease_clock
+        self._lease_end = float("-inf")
+        self._lapses = 0
         # Weak: a session that is dropped without being closed gives its connection back and must
         # not hold a move up. Adding to a set, and copying it, are single steps to other threads.
         self._open: set[ref[Stay]] = set()
@@ -77,6 +81,20 @@ class InFlight:
                 return
             if waiter.set_running_or_notify_cancel():
                 waiter.set_result(None)
+
+    def move_lease(self, deadline: float) -> None:
+        """Hear from the keeper how long the lease lasts now."""
+        if self._lease_clock() >= self._lease_end:
+            self._lapses += 1  # Race: before the new end is told, see has_lease_since
+        self._lease_end = deadline
+
+    def lease_mark(self) -> int:
+        """Return what ``has_lease_since`` takes."""
+        return self._lapses
+
+    def has_lease_since(self, mark: int) -> bool:
+        """True when the lease holds and held all the time: moves have waited for open stays."""
+        return self._lease_clock() < self._lease_end and self._lapses == mark
 
     def _note(self, stay: Stay) -> None:
         stay.entry = ref(stay, self._open.discard)

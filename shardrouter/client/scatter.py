@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection, Result, Select
 
@@ -12,21 +12,22 @@ from shardrouter.client.gather_run import GatherLimits
 from shardrouter.client.outcomes import ShardReport, map_shards
 from shardrouter.client.pin import check_pin
 from shardrouter.client.runtime import Runtime
-from shardrouter.client.unit import Checkouts, ReadChoice, UnitOfWork
+from shardrouter.client.stay import Stay, owners_of_paused
+from shardrouter.client.unit import FROM_PRIMARY, Checkouts, ReadChoice, UnitOfWork
 from shardrouter.config import GatherSettings
+from shardrouter.errors import LeaseExpired
+from shardrouter.sql import OwnRows
 from shardrouter.topology import ShardId, Topology
 
 T = TypeVar("T")
+
+ALL_SHARDS: Final = ("shard", "all of them")
 
 
 class ScatterCore(Checkouts, Protocol):
     """The routing core, as it is seen from here."""
 
     runtime: Runtime
-
-    @property
-    def topology(self) -> Topology:
-        """The current topology. Raises LeaseExpired, RouterClosed."""
 
     def shard_connection(
         self, shard_id: ShardId, read: ReadChoice | None
@@ -44,30 +45,63 @@ class Scatter:
         self._core = core
         self._limits = GatherLimits(settings.max_rows, settings.concurrency)
         self._plans = GatherPlans()
+        self._own: OwnRows | None = None
 
     def gather(self, statement: Select[Any], read: ReadChoice) -> Result[Any]:
-        """Return the rows of a SELECT over all shards; see client.gather."""
+        """Return the rows of a SELECT over all shards; see client.gather.
+
+        One topology says for all shards which rows are whose; a move waits for the gather's end
+        before it goes on. Should the lease have run out meanwhile, it has perhaps not waited.
+        Raises LeaseExpired then.
+        """
+        check_pin(ALL_SHARDS)
+        in_flight = self._core.in_flight
+        stay, lease = Stay(waits=read.needs_replica), in_flight.lease_mark()
+        topology = in_flight.enter(stay)
+        try:
+            result = self._gather(statement, read, topology)
+            if not in_flight.has_lease_since(lease):
+                raise LeaseExpired(
+                    "the lease on the topology ran out while rows were gathered: they may have"
+                    " moved to other shards meanwhile",
+                    epoch=topology.epoch,
+                    hint="run it again; if this is frequent, look why the catalog does not answer",
+                )
+        finally:
+            in_flight.leave(stay)
+        return result
+
+    def _gather(self, statement: Select[Any], read: ReadChoice, topology: Topology) -> Result[Any]:
+        late = owners_of_paused(topology) if read.may_use_replica else frozenset()
         return gather(
             statement,
-            self._all_shards(),
-            lambda shard: self._core.shard_connection(shard, read),
+            [shard.id for shard in topology.shards],
+            lambda shard: self._core.shard_connection(
+                shard, FROM_PRIMARY if shard in late else read
+            ),
             self._core.fan_out,
             self._core.runtime.wait_ready,
             limits=self._limits,
             plans=self._plans,
+            own=self._own_rows(topology),
         )
+
+    def _own_rows(self, topology: Topology) -> OwnRows | None:
+        """Return what tells own rows from those on their way; None while no slot moves."""
+        if not topology.motions:
+            return None
+        own = self._own
+        if own is None or own.topology is not topology:
+            own = self._own = OwnRows(topology)
+        return own
 
     def map(self, call: Callable[[UnitOfWork], T], read: ReadChoice | None) -> ShardReport[T]:
         """Run a call on a unit of work of every shard, side by side."""
-        shards = self._all_shards()
+        check_pin(ALL_SHARDS)
         topology = self._core.topology
 
         def on_shard(shard_id: ShardId) -> T:
             shard = topology.shard(shard_id)
             return call(UnitOfWork(self._core, shard, None, topology.slots, read))
 
-        return map_shards(shards, on_shard, self._core.fan_out)
-
-    def _all_shards(self) -> list[ShardId]:
-        check_pin(("shard", "all of them"))
-        return [shard.id for shard in self._core.topology.shards]
+        return map_shards([shard.id for shard in topology.shards], on_shard, self._core.fan_out)

@@ -62,6 +62,15 @@ def needs_primary(topology: Topology, stay: Stay) -> bool:
     return next(_paused(topology, stay), None) is not None
 
 
+def owners_of_paused(topology: Topology) -> frozenset[ShardId]:
+    """Return the shards whose replicas a read of all rows must leave alone, see above."""
+    return frozenset(
+        motion.owner(topology.owners)
+        for motion in topology.motions
+        if motion.motion is Motion.PAUSED
+    )
+
+
 def keeps_writers(topology: Topology, stay: Stay) -> bool:
     """True when this stay may still write to paused slots where they were."""
     if not stay.writes or not stay.began_before(topology):

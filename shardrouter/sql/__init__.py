@@ -21,6 +21,7 @@ from shardrouter.sql.effects import (
 )
 from shardrouter.sql.groups import GroupsScatter, GroupsSplit
 from shardrouter.sql.lexer import TokenKind, is_readable, tokens
+from shardrouter.sql.owned import OWNED, OwnRows, spread_table
 from shardrouter.sql.plain import is_plain
 from shardrouter.sql.query import Query
 from shardrouter.sql.question import read_answer
@@ -39,6 +40,7 @@ from shardrouter.sql.split import OneShardSplit, Split, split
 __all__ = [
     "DISCARD_SQL",
     "LEAVES_SOMETHING",
+    "OWNED",
     "ROW_BOUND",
     "Begin",
     "Deallocate",
@@ -51,6 +53,7 @@ __all__ = [
     "GroupsSplit",
     "Name",
     "OneShardSplit",
+    "OwnRows",
     "OwnSetting",
     "Prepare",
     "Query",
@@ -71,6 +74,7 @@ __all__ = [
     "read_answer",
     "read_inspection",
     "split",
+    "spread_table",
     "sync_sql",
     "tokens",
     "without_options",

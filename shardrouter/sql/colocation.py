@@ -44,6 +44,7 @@ class SpreadTable:
 
     source: FromClause
     keys: tuple[str, ...]
+    table: Table
 
     def columns(self) -> list[ColumnRef]:
         return [(self.source, name) for name in self.keys]
@@ -58,6 +59,10 @@ class Placement:
 
     anchors: tuple[SpreadTable, ...] = ()
     """Sharded tables by whose key a row's shard is told."""
+
+    told_by: tuple[SpreadTable, ...] = ()
+    """The first of their keys that is not NULL is that of all sharded rows in a row: one table,
+    or two of a full join."""
 
     is_spread: bool = False
     """Each shard has other rows. False and no shard: every shard has all rows."""
@@ -142,7 +147,8 @@ def _place_table(source: FromClause, table: Table) -> Placement:
             return Placement(shard=mark.shard, has_local=True)
         case TableKind.SHARDED:
             keys = tuple(table.c[key].name for key in mark.by)
-            return Placement(anchors=(SpreadTable(source, keys),), is_spread=True)
+            spread = (SpreadTable(source, keys, table),)
+            return Placement(anchors=spread, told_by=spread, is_spread=True)
 
 
 def _place_join(join: Join, kept: Equalities) -> Placement:
@@ -165,6 +171,7 @@ def _inner(left: Placement, right: Placement, equal: Equalities, clause: str) ->
     return Placement(
         shard=left.shard or right.shard,
         anchors=left.anchors + right.anchors,
+        told_by=left.told_by or right.told_by,
         is_spread=left.is_spread or right.is_spread,
         has_local=left.has_local or right.has_local,
     )
@@ -184,6 +191,7 @@ def _left(left: Placement, right: Placement, on: Equalities, name: str) -> Place
     return Placement(
         shard=left.shard or right.shard,
         anchors=left.anchors,
+        told_by=left.told_by,
         is_spread=left.is_spread,
         has_local=left.has_local or right.has_local,
     )
@@ -198,6 +206,7 @@ def _full(left: Placement, right: Placement, on: Equalities, name: str) -> Place
         raise _not_colocated(clause)
     return Placement(
         shard=left.shard or right.shard,
+        told_by=left.told_by + right.told_by,
         is_spread=left.is_spread,
         has_local=left.has_local or right.has_local,
     )

@@ -35,6 +35,7 @@ from shardrouter.sql.builtins import (
     OPERATORS,
     VOLATILE,
 )
+from shardrouter.sql.owned import OwnSlot
 from shardrouter.sql.refusal import refusal
 from shardrouter.sql.select_parts import class_of
 
@@ -88,6 +89,8 @@ def check_expression(element: ClauseElement, clause: str, *, whole_groups: bool 
     """
     for node in walk(element):
         kind = class_of(node)
+        if kind is OwnSlot:
+            continue  # our own, or the user's by it: evaluated row by row
         if issubclass(kind, functions.FunctionElement):
             _check_function(node, clause, whole_groups)
         elif kind not in _NODES:

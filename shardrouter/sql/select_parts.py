@@ -189,14 +189,17 @@ def bare(statement: Select[Any], *, keep_groups: bool = False) -> Select[Any]:
 
 def sees_same_rows(one: Expanded, other: Expanded) -> bool:
     """True when two statements have the same FROM and WHERE, so that they group the same rows."""
-    pairs = (
-        (one.froms, other.froms),
-        (one.statement._where_criteria, other.statement._where_criteria),
-    )
-    return all(
-        len(ours) == len(theirs) and all(a.compare(b) for a, b in zip(ours, theirs, strict=True))
-        for ours, theirs in pairs
-    )
+    ours, theirs = one.statement._where_criteria, other.statement._where_criteria
+    return sees_same_tables(one, other) and _are_same(ours, theirs)
+
+
+def sees_same_tables(one: Expanded, other: Expanded) -> bool:
+    """True when two statements have the same FROM."""
+    return _are_same(one.froms, other.froms)
+
+
+def _are_same(ours: Sequence[ClauseElement], theirs: Sequence[ClauseElement]) -> bool:
+    return len(ours) == len(theirs) and all(a.compare(b) for a, b in zip(ours, theirs, strict=True))
 
 
 def class_of(node: object) -> type:

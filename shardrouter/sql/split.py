@@ -16,6 +16,7 @@ from sqlalchemy.sql.selectable import TextualSelect
 from shardrouter.sql.colocation import Placement, column_ref, join_conditions, placement_of
 from shardrouter.sql.expressions import check_expression, is_aggregate, walk
 from shardrouter.sql.groups import GroupsSplit, split_groups
+from shardrouter.sql.owned import NO_SCHEMAS, OWNED, OwnRows, Schemas
 from shardrouter.sql.refusal import refusal
 from shardrouter.sql.rows import ROW_BOUND, RowsSplit, split_rows
 from shardrouter.sql.select_parts import (
@@ -26,6 +27,7 @@ from shardrouter.sql.select_parts import (
     plain,
     read_parts,
     sees_same_rows,
+    sees_same_tables,
 )
 
 
@@ -56,10 +58,16 @@ class Split:
     """True when the same split serves the statement with other values."""
 
 
-def split(statement: Any, bind_keys: Iterable[str]) -> Split:
+def split(
+    statement: Any,
+    bind_keys: Iterable[str],
+    own: OwnRows | None = None,
+    schemas: Schemas = NO_SCHEMAS,
+) -> Split:
     """Return how to answer a statement. Raises CrossShardUnsupported naming the clause.
 
-    ``bind_keys`` names the parameters by which its values can be given anew.
+    ``bind_keys`` names the parameters by which its values can be given anew. With ``own`` the
+    shards leave out rows that are not their own: they are told by the parameter ``OWNED``.
     """
     if not isinstance(statement, Select):
         raise _not_a_select(statement)
@@ -73,13 +81,18 @@ def split(statement: Any, bind_keys: Iterable[str]) -> Split:
         )
     sent = read_parts(expanded.statement)
     placement = placement_of(expanded.froms, sent.where)
+    if own is not None and placement.is_spread:
+        owned = statement.where(own.condition(placement.told_by, schemas))
+        if not sees_same_tables(expand(owned), expanded):
+            raise _changes_from("rows that are on their way to another shard are left out")
+        return split(owned, (*bind_keys, OWNED))
     whole_groups = _has_whole_groups(sent, placement)
     _check(expanded, sent, whole_groups)
     result, has_entities = _result(statement, parts, expanded)
     how = _choose(statement, parts, sent, placement, whole_groups, has_entities)
     probe = expand(_probe(how))
     if not sees_same_rows(probe, expanded):
-        raise refusal("this FROM", "it changes when the statement is split over the shards")
+        raise _changes_from("the statement is split over the shards")
     return Split(
         how=how,
         result=result,
@@ -193,6 +206,10 @@ def _is_column(item: Any) -> bool:
     return not getattr(item["expr"], "is_bundle", False) and (
         prop is None or isinstance(prop, ColumnProperty)
     )
+
+
+def _changes_from(when: str) -> Exception:
+    return refusal("this FROM", f"it changes when {when}")
 
 
 def _not_a_select(statement: Any) -> Exception:

@@ -5,6 +5,7 @@ from collections import Counter
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,22 +33,24 @@ QUERIES = st.lists(
 )
 
 
+@pytest.mark.parametrize("strangers", [False, True], ids=["at rest", "slots in motion"])
 @SETTINGS
 @given(data(), QUERIES)
 def test_a_gather_answers_as_one_postgres(
-    gather_bed: GatherBed, rows: Any, queries: list[Query]
+    gather_bed: GatherBed, strangers: bool, rows: Any, queries: list[Query]
 ) -> None:
-    gather_bed.load(*rows)
+    gather_bed.load(*rows, strangers=strangers)
     for number, query in enumerate(queries):
         check(gather_bed, query, through_sqlalchemy=number % 4 == 0)
 
 
+@pytest.mark.parametrize("strangers", [False, True], ids=["at rest", "slots in motion"])
 @SETTINGS
 @given(data(), st.lists(entity_queries(), min_size=3, max_size=5))
 def test_mapped_classes_come_back_as_from_one_postgres(
-    gather_bed: GatherBed, rows: Any, queries: list[Query]
+    gather_bed: GatherBed, strangers: bool, rows: Any, queries: list[Query]
 ) -> None:
-    gather_bed.load(*rows)
+    gather_bed.load(*rows, strangers=strangers)
     for number, query in enumerate(queries):
         options = {"noted": True} if number % 3 == 0 else {}
         got = gather_bed.gather(query.statement.execution_options(**options)).scalars().all()

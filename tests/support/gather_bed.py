@@ -13,7 +13,9 @@ from shardrouter.client.gather_plans import GatherPlans
 from shardrouter.client.gather_run import GatherLimits
 from shardrouter.client.runtime import ThreadRuntime
 from shardrouter.local import LocalFleet
-from shardrouter.topology import ShardId
+from shardrouter.sql import OwnRows
+from shardrouter.topology import ShardId, Topology
+from tests.support.gather_motions import moving, strangers_on
 from tests.support.gather_tables import Base, Kind, Note, Part, Thing
 
 SHARDS = tuple(ShardId(name) for name in ("g0", "g1", "g2"))
@@ -31,6 +33,10 @@ class GatherBed:
         self.plans = GatherPlans()
         self.runtime = ThreadRuntime(4)
         self.engines = {name: _make(fleet, name, server) for name, server in _HOSTS.items()}
+        self.topology: Topology = moving(SHARDS)
+        """In it slots are on their way: what ``load`` is told to plant foreign rows by."""
+
+        self.own: OwnRows | None = None
         kinds = [{"id": i, "name": f"kind {i}"} for i in range(4)]
         for name, engine in self.engines.items():
             with engine.begin() as connection:
@@ -44,13 +50,23 @@ class GatherBed:
         for engine in self.engines.values():
             engine.dispose()
 
-    def load(self, things: Rows, parts: Rows = ()) -> None:
-        """Replace all rows of the sharded tables, on the shards and on the one Postgres."""
+    def load(self, things: Rows, parts: Rows = (), *, strangers: bool = False) -> None:
+        """Replace all rows of the sharded tables, on the shards and on the one Postgres.
+
+        strangers: the shards hold rows besides that they do not own, older and deleted ones too.
+        """
+        self.own = OwnRows(self.topology) if strangers else None
         for name, engine in self.engines.items():
+            own_things = [row for row in things if _is_on(name, row["uid"])]
+            own_parts = [row for row in parts if _is_on(name, row["owner"])]
             with engine.begin() as connection:
                 connection.exec_driver_sql("TRUNCATE thing, part")
-                _insert(connection, Thing, [r for r in things if _is_on(name, r["uid"])])
-                _insert(connection, Part, [r for r in parts if _is_on(name, r["owner"])])
+                _insert(connection, Thing, own_things)
+                _insert(connection, Part, own_parts)
+                if strangers and name != WHOLE:
+                    more = strangers_on(self.topology, ShardId(name), things, parts)
+                    _insert(connection, Thing, more[0])
+                    _insert(connection, Part, more[1])
 
     def gather(
         self,
@@ -75,6 +91,7 @@ class GatherBed:
             self.runtime.wait_ready,
             limits=GatherLimits(max_rows),
             plans=self.plans,
+            own=self.own,
         )
 
     def forget_plans(self) -> None:
