@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 
 from shardrouter.catalog import CatalogStore, catalog_engine
 from shardrouter.config import CatalogSettings
-from shardrouter.control import ControlThread, TopologyKeeper
-from shardrouter.topology import Epoch
+from shardrouter.control import ControlThread, Drain, TopologyKeeper
+from shardrouter.topology import Epoch, Motion, ShardId, Slot, SlotsInMotion
 from tests.support.eventually import eventually
 from tests.support.topologies import small_topology
 
@@ -132,3 +132,23 @@ def test_stopped_router_is_signed_off(store: CatalogStore, empty_catalog: str) -
     assert len(store.routers()) == 1
     thread.stop()
     assert store.routers() == []
+
+
+def test_a_router_tells_what_it_has_drained(keeper_of: MakeKeeper, store: CatalogStore) -> None:
+    keeper = keeper_of(poll_seconds=NEVER, lease_seconds=3600)
+    found = Drain(readers=False, writers=False)
+    keeper.watch_drain(lambda _: found)
+    paused = SlotsInMotion(7, (Slot(0),), ShardId("s0"), ShardId("s1"), Motion.PAUSED)
+    moving = small_topology(1).with_motion(paused)
+
+    def told() -> tuple[int, int, int]:
+        (router,) = store.routers()
+        return router.epoch, router.drained_epoch, router.writers_drained_epoch
+
+    assert told() == (1, 1, 1)
+    store.publish(moving, expected=Epoch(1), actor="mover", reason="r")
+    eventually(lambda: told() == (2, 1, 1))
+    found = Drain(readers=False, writers=True)
+    eventually(lambda: told() == (2, 1, 2))
+    store.publish(moving.without_motion(7), expected=Epoch(2), actor="mover", reason="r")
+    eventually(lambda: told() == (3, 3, 3))

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from shardrouter.catalog import (
     CatalogStore,
     IdWorkers,
+    NewMove,
     Registration,
     TransactionJournal,
     catalog_engine,
@@ -19,7 +20,7 @@ from shardrouter.catalog import (
     install,
 )
 from shardrouter.errors import SettingsError
-from shardrouter.topology import Epoch, ShardId
+from shardrouter.topology import Epoch, MoveState, ShardId, Slot, Wish
 from shardrouter.topology.transaction import Decision
 from tests.support.topologies import small_topology
 
@@ -90,3 +91,21 @@ def test_only_the_operator_publishes(engine_as: Callable[[str], Engine]) -> None
     operator.publish(new, expected=Epoch(1), actor="a", reason="r")
     operator.note(actor="a", reason="r", kind="k")
     assert operator.load() == new
+
+
+def test_only_the_operator_moves_slots(engine_as: Callable[[str], Engine]) -> None:
+    new = NewMove((Slot(0),), ShardId("s0"), ShardId("s1"))
+    router = CatalogStore(engine_as("shardrouter_router")).moves()
+    moves = CatalogStore(engine_as("shardrouter_operator")).moves()
+    with pytest.raises(SettingsError, match="refuses this user"):
+        router.create(new, actor="a", reason="r")
+    move = moves.claim(moves.create(new, actor="a", reason="r").number, "mover@1", 60.0)
+    assert [m.number for m in router.list(unfinished=True)] == [move.number]
+    with pytest.raises(SettingsError, match="refuses this user"):
+        router.claim(move.number, "mover@1", 60.0)
+    moves.record_artefact(move, ShardId("s0"), "publication", "p")
+    for artefact in moves.artefacts(move.number):
+        moves.forget_artefact(move, artefact)
+    moves.wish(move.number, Wish.HOLD, actor="a", reason="r")
+    moves.amend(move, attention="look")
+    moves.release(moves.advance(moves.renew(move, 60.0), MoveState.PREPARING, reason="r"))

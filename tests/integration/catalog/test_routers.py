@@ -33,12 +33,21 @@ def test_heartbeat_registers_renews_and_tells_the_current_epoch(store: CatalogSt
     assert store.heartbeat(me, Epoch(0), 15.0) == 1
     (first,) = store.routers()
     assert (first.id, first.kind, first.name, first.version) == (me.id, "library", "host:1", "0.1")
-    assert first.epoch == 0
+    assert (first.epoch, first.drained_epoch, first.writers_drained_epoch) == (0, 0, 0)
     assert store.heartbeat(me, Epoch(1), 15.0) == 1
     (second,) = store.routers()
     assert second.epoch == 1
     assert second.registered_at == first.registered_at
     assert second.renewed_at > first.renewed_at
+
+
+def test_what_a_router_has_drained_is_kept_with_its_epoch(store: CatalogStore) -> None:
+    publish(store, 1)
+    publish(store, 2)
+    me = registration(store)
+    assert store.heartbeat(me, Epoch(2), 15.0, Epoch(1), Epoch(2)) == 2
+    (router,) = store.routers()
+    assert (router.epoch, router.drained_epoch, router.writers_drained_epoch) == (2, 1, 2)
 
 
 def test_times_are_the_catalogs(store: CatalogStore, empty_engine: Engine) -> None:

@@ -136,6 +136,47 @@ def test_two_publishers_race_and_one_wins(store: CatalogStore) -> None:
     )
 
 
+def test_a_look_reads_a_topology_only_when_it_is_another(store: CatalogStore) -> None:
+    assert store.look(Epoch(0)) == (0, None)
+    publish(store, 1)
+    publish(store, 2)
+    assert store.look(Epoch(2)) == (2, None)
+    assert store.look(Epoch(1)) == (2, small_topology(2))
+    assert store.look(Epoch(9)) == (2, small_topology(2))
+
+
+def test_what_comes_first_takes_place_with_the_epoch_or_not_at_all(
+    store: CatalogStore,
+) -> None:
+    mark = text("INSERT INTO shardrouter.journal (actor, reason, kind) VALUES ('x', 'r', 'mark')")
+
+    def fail(_: object) -> None:
+        raise RuntimeError("stop")
+
+    for first, expected, kind in (
+        (fail, Epoch(0), RuntimeError),
+        (lambda connection: connection.execute(mark), Epoch(5), StaleEpoch),
+    ):
+        with pytest.raises(kind):
+            store.publish(
+                small_topology(expected + 1),
+                expected=expected,
+                actor="a",
+                reason="r",
+                first=first,
+            )
+    assert store.epoch() == 0
+    assert "mark" not in [event.kind for event in store.events()]
+    store.publish(
+        small_topology(1),
+        expected=Epoch(0),
+        actor="a",
+        reason="r",
+        first=lambda connection: connection.execute(mark),
+    )
+    assert [event.kind for event in store.events(limit=2)] == ["topology_published", "mark"]
+
+
 def test_publish_notifies_in_its_transaction(store: CatalogStore, empty_catalog: str) -> None:
     with psycopg.connect(empty_catalog, autocommit=True) as listener:
         listener.execute(f"LISTEN {CHANNEL}")  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from shardrouter.catalog import CatalogStore, Registration
-from shardrouter.topology import Epoch
+from shardrouter.topology import Epoch, Motion, Position, SlotsInMotion
 from tests.integration.cli.conftest import PASSWORD, Run
 
 
@@ -21,11 +21,13 @@ def test_empty_fleet(founded: Run) -> None:
 def test_show(two_shards: Run, store_now: CatalogStore) -> None:
     fleet = store_now.fleet()
     me = Registration(uuid4(), fleet.id, "library", "web1:77", "0.1.0")
-    store_now.heartbeat(me, Epoch(2), 15.0)
+    store_now.heartbeat(me, Epoch(2), 15.0, Epoch(1), Epoch(2))
     two_shards("table", "add", "countries", "--reference")
     said = two_shards("topology", "show", "-o", "json").data
     assert (said["fleet"], said["epoch"]) == (str(fleet.id), 3)
     assert [(r["router"], r["epoch"]) for r in said["routers"]] == [("web1:77", 2)]
+    assert said["routers"][0]["drained_epoch"] == 1
+    assert said["routers"][0]["writers_drained_epoch"] == 2
     topology = store_now.load()
     for shard in said["shards"]:
         assert slots_in(shard["owns"]) == list(topology.slots_of(shard["shard"]))
@@ -35,6 +37,22 @@ def test_show(two_shards: Run, store_now: CatalogStore) -> None:
     before = two_shards("topology", "show", "--epoch", "1").out
     assert "epoch 1 (now 3)" in before
     assert "s1" not in before
+
+
+def test_show_tells_of_moves(two_shards: Run, store_now: CatalogStore) -> None:
+    now = store_now.load()
+    s0, s1 = (shard.id for shard in now.shards)
+    slots = now.slots_of(s0)[:3]
+    motion = SlotsInMotion(7, slots, s0, s1, Motion.PAUSED)
+    new = now.with_motion(motion, floors=((s1, Position(1, 0x10)),))
+    store_now.publish(new, expected=now.epoch, actor="a", reason="r")
+    said = two_shards("topology", "show", "-o", "json").data
+    (shown,) = said["motions"]
+    assert slots_in(shown.pop("slots")) == list(slots)
+    assert shown == {"move": 7, "motion": "paused", "from": "s0", "to": "s1", "owner": "s0"}
+    assert said["floors"] == {"s1": "1:0/10"}
+    assert "paused" in two_shards("topology", "show").out
+    assert two_shards("topology", "show", "--epoch", "1", "-o", "json").data["motions"] == []
 
 
 def slots_in(ranges: str) -> list[int]:
