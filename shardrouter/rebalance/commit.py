@@ -16,7 +16,7 @@ from shardrouter.topology import Direction, Motion, MoveState, Position, ShardId
 def finish_cutover(job: Job) -> None:
     """Admit the slots on the gaining shard, let writers go on, then turn the stream round."""
     move = job.move
-    if is_in(job.load(), move, Motion.PAUSED, move.gaining):
+    if is_in(job.topology, move, Motion.PAUSED, move.gaining):
         _let_flow(job)
     if move.direction is Direction.BACK:
         drop_streams(job)
@@ -39,7 +39,7 @@ def finish_cutover(job: Job) -> None:
 def _let_flow(job: Job) -> None:
     """Publish that writes flow, when the guards of that very topology admit them."""
     move = job.move
-    floor = current_position(job, move.gaining)
+    floor = _floor(job)
     job.failpoint("committed.published")
 
     def admit(topology: Topology) -> None:
@@ -70,7 +70,10 @@ def put_guards(job: Job, topology: Topology, shard: ShardId) -> None:
     run_with_locks(connection, work, tables, sleep=job.tools.sleep)
 
 
-def current_position(job: Job, shard: ShardId) -> Position:
-    """Return a position behind all that the shard committed by now."""
-    with job.read(shard) as connection:
+def _floor(job: Job) -> Position:
+    """Return a position behind all that arrived on the gaining shard."""
+    session = job.session(job.move.gaining)
+    if job.drained_lsn is not None:
+        return Position(session.identity.timeline, job.drained_lsn)
+    with job.read(job.move.gaining) as connection:
         return read_position(*connection.exec_driver_sql(POSITION_SQL).one())

@@ -3,15 +3,21 @@
 What this leaves undone can be undone by retreating; the publication at its end cannot.
 """
 
+from dataclasses import replace
 from typing import Final
 
-from shardrouter.postgres.moving import advance_slot, flush_wal, set_sequences, wait_for_standbys
+from shardrouter.postgres.moving import (
+    advance_slot,
+    flush_wal,
+    set_sequences,
+    wait_for_standbys,
+)
 from shardrouter.rebalance.catch_up import await_marker
 from shardrouter.rebalance.flux import compare_flux
-from shardrouter.rebalance.identity import require_same_servers
+from shardrouter.rebalance.identity import check_identity
 from shardrouter.rebalance.job import POLL_CUTOVER_SECONDS, Job
 from shardrouter.rebalance.motions import handed_over, is_in
-from shardrouter.rebalance.schemas import require_same_register, require_same_tables, schema_stamp
+from shardrouter.rebalance.schemas import require_same_register, require_same_tables, stamp_of
 from shardrouter.rebalance.troubles import PutOff, StreamLost
 from shardrouter.topology import Direction, Motion, MoveState, ShardId, Topology
 
@@ -30,12 +36,11 @@ def drain(job: Job) -> None:
     job.failpoint("draining.arrived")
     compare_flux(job)
     job.failpoint("draining.compared")
-    copy_sequences(job)
-    flush_to_standbys(job, move.gaining)
-    if move.direction is Direction.FORWARD and has_reverse(job):
-        pass_over(job, Direction.BACK)
+    if job.has_sequences:
+        set_all_sequences(job)
+    job.drained_lsn = _flush(job)
+    flush_to_standbys(job, move.gaining, job.drained_lsn)
     _require_unaltered(job)
-    require_same_servers(job)
     job.failpoint("draining.before_commit")
     job.publish(
         lambda topology: _handed_over(job, topology),
@@ -49,27 +54,36 @@ def has_reverse(job: Job) -> bool:
     return job.facts.get(REVERSE) == job.move.attempt
 
 
-def pass_over(job: Job, direction: Direction) -> None:
-    """Let a stream that does not run yet leave out everything that is committed by now."""
-    shard = job.move.target if direction is Direction.BACK else job.move.source
-    advance_slot(job.on(shard), job.name(direction), move=job.move.number, token=job.move.token)
+def pass_over(job: Job) -> int:
+    """Let the reverse stream leave out what is committed by now; return an LSN behind that."""
+    move = job.move
+    return advance_slot(
+        job.on(move.target), job.name(Direction.BACK), move=move.number, token=move.token
+    )
 
 
-def copy_sequences(job: Job) -> None:
+def _flush(job: Job) -> int:
+    """Have the gaining shard write down what arrived; return an LSN behind it."""
+    move = job.move
+    if move.direction is Direction.FORWARD and has_reverse(job):
+        return pass_over(job)
+    return flush_wal(job.on(move.gaining), move=move.number, token=move.token)
+
+
+def set_all_sequences(job: Job) -> None:
     """Let the gaining shard's sequences go on behind the losing shard's."""
     move = job.move
     with job.read(move.losing) as losing, job.write(move.gaining) as gaining:
         set_sequences(losing, gaining, job.tables())
 
 
-def flush_to_standbys(job: Job, shard: ShardId) -> None:
-    """Wait until every connected standby has on its disk what the shard committed by now.
+def flush_to_standbys(job: Job, shard: ShardId, written: int) -> None:
+    """Wait until every connected standby has the shard's WAL on its disk up to an LSN.
 
     A standby that took over without it would open the fence, or lose acknowledged writes.
     Raises PutOff.
     """
     connection = job.on(shard)
-    written = flush_wal(connection, move=job.move.number, token=job.move.token)
     deadline = job.clock() + STANDBY_SECONDS
     late = wait_for_standbys(connection, written, deadline, job.tools.sleep, now=job.clock)
     if late:
@@ -91,10 +105,13 @@ def _handed_over(job: Job, topology: Topology) -> Topology:
 
 
 def _require_unaltered(job: Job) -> None:
+    """Servers and tables are those of when everything was made ready. Raises StreamLost."""
     if not job.stamps:  # another process made them
         require_same_tables(job)
-    for shard, stamp in job.stamps.items():
-        if schema_stamp(job, shard) != stamp:
+    for shard in (job.move.source, job.move.target):
+        stamp, identity = stamp_of(job, shard)
+        check_identity(job.move, replace(job.session(shard), identity=identity))
+        if job.stamps.get(shard, stamp) != stamp:
             raise StreamLost(
                 "a moving table was altered during the cutover",
                 shard=shard,

@@ -6,16 +6,12 @@ another timeline means: copy again. After it the guards are made again, see ``af
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from shardrouter.catalog import Move
-from shardrouter.rebalance.sessions import Identity, Session, who
+from shardrouter.rebalance.sessions import Identity, Session
 from shardrouter.rebalance.troubles import StreamLost
 from shardrouter.topology import MoveState, ShardId
-
-if TYPE_CHECKING:
-    from shardrouter.rebalance.job import Job
 
 FACT: Final = "identities"
 
@@ -45,14 +41,6 @@ def identity_of(facts: Mapping[str, Any], shard: ShardId) -> Identity | None:
     """Return who the shard's primary was, or None before it was recorded."""
     found = facts.get(FACT, {}).get(shard)
     return None if found is None else Identity(str(found[0]), int(found[1]))
-
-
-def require_same_servers(job: "Job") -> None:
-    """Ask both primaries again who they are. Raises StreamLost."""
-    for shard in (job.move.source, job.move.target):
-        session = job.session(shard)
-        with session.connection.begin():
-            check_identity(job.move, replace(session, identity=who(session.connection)))
 
 
 def check_identity(move: Move, session: Session) -> None:

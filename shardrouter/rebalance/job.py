@@ -93,6 +93,12 @@ class Job:
         self.stamps: dict[ShardId, str] = {}
         """Of the tables on each shard, see ``schemas``; empty when another process made them."""
 
+        self.has_sequences = True
+        """False when no column of the tables takes values from one."""
+
+        self.drained_lsn: int | None = None
+        """Behind all that arrived on the gaining shard; None when another process drained it."""
+
         self.retry_at = float("-inf")
         """When a cutover that was put off is tried again."""
 
@@ -173,14 +179,15 @@ class Job:
         published first. Raises StaleEpoch when others always do.
         """
         for _ in range(PUBLISH_ATTEMPTS):
-            current = self.load()
-            new = make(current)
-            before(new)
+            current = self.topology  # the newest as far as we know: asking takes time
             try:
+                new = make(current)
+                before(new)
                 self.move = self.tools.store.publish(
                     self.move, to, new, expected=current.epoch, reason=reason, **changes
                 )
             except StaleEpoch:
+                self.load()
                 continue
             self.topology = new
             self._log("move_published", state=self.move.state, reason=repr(reason))

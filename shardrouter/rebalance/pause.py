@@ -12,10 +12,10 @@ def pause(job: Job) -> None:
 
     Transactions that do not end in time are not killed: the cutover is put off. Raises PutOff.
     """
-    move = job.move
+    move = job.move  # the topology is as new as it was in READY, or when this process began
     if job.paused_at is None:
         job.paused_at = job.clock()
-    if not is_in(job.load(), move, Motion.PAUSED, move.losing):
+    if not is_in(job.topology, move, Motion.PAUSED, move.losing):
         job.publish(lambda topology: paused(topology, move), reason="writers of the slots wait")
         job.failpoint("pausing.published")
     laggards = wait_for_routers(

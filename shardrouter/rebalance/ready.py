@@ -2,10 +2,11 @@
 
 from typing import Final
 
+from shardrouter.postgres.moving import read_sequences
 from shardrouter.rebalance.catch_up import require_running, wait_until_close
-from shardrouter.rebalance.drain import REVERSE, copy_sequences, has_reverse, pass_over
+from shardrouter.rebalance.drain import REVERSE, has_reverse, pass_over, set_all_sequences
 from shardrouter.rebalance.job import Job
-from shardrouter.rebalance.schemas import require_same_tables, schema_stamp
+from shardrouter.rebalance.schemas import require_same_tables, stamp_of
 from shardrouter.rebalance.soak import LOST
 from shardrouter.rebalance.streams import make_publication, make_slot, make_subscription
 from shardrouter.rebalance.troubles import NeedsOperator
@@ -73,7 +74,9 @@ def _prepare_cutover(job: Job) -> None:
     job.load()
     require_same_tables(job)
     for shard in (job.move.source, job.move.target):
-        job.stamps[shard] = schema_stamp(job, shard)
-    copy_sequences(job)
+        job.stamps[shard], _ = stamp_of(job, shard)
+    with job.read(job.move.losing) as connection:
+        job.has_sequences = bool(read_sequences(connection, job.tables()))
+    set_all_sequences(job)
     if job.move.direction is Direction.FORWARD and has_reverse(job):
-        pass_over(job, Direction.BACK)
+        pass_over(job)

@@ -4,7 +4,6 @@ Fingerprints tell in words, and take a few queries for each table. A stamp of th
 row versions tells in one, while writers wait, that nothing was altered since.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Connection, text
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, text
 from shardrouter.errors import MoveRefused
 from shardrouter.postgres.moving import differences, fingerprint
 from shardrouter.rebalance.job import Job
+from shardrouter.rebalance.sessions import Identity
 from shardrouter.rebalance.troubles import StreamLost
 from shardrouter.topology import ShardId, Table
 
@@ -53,15 +53,13 @@ def require_same_register(job: Job) -> None:
         )
 
 
-def schema_stamp(job: Job, shard: ShardId) -> str:
-    """Return a text that changes when a moving table is altered on the shard."""
-    with job.read(shard) as connection:
-        return _stamp(connection, job.tables())
-
-
-def _stamp(connection: Connection, tables: Sequence[Table]) -> str:
+def stamp_of(job: Job, shard: ShardId) -> tuple[str, Identity]:
+    """Return a text that changes when a moving table is altered on the shard, and who it is."""
+    tables = job.tables()
     names = {"schemas": [t.schema for t in tables], "tables": [t.name for t in tables]}
-    return str(connection.execute(_STAMP, names).scalar_one())
+    with job.read(shard) as connection:
+        row = connection.execute(_STAMP, names).one()
+    return row.stamp, Identity(row.system_id, int(row.timeline, 16))
 
 
 _STAMP: Final = text(
@@ -70,7 +68,11 @@ WITH moving AS (
   SELECT c.oid FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(:schemas ::text[], :tables ::text[])))
-SELECT coalesce(md5(string_agg(part, ' ' ORDER BY part)), '') FROM (
+SELECT coalesce(md5(string_agg(part, ' ' ORDER BY part)), '') AS stamp,
+       (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS system_id,
+       pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8)
+         AS timeline
+  FROM (
   SELECT concat_ws(':', attrelid, attnum, xmin) AS part
     FROM pg_catalog.pg_attribute WHERE attrelid IN (SELECT oid FROM moving)
   UNION ALL
