@@ -30,52 +30,45 @@ LAWS = settings(deadline=None, max_examples=50)
 SLOT_SETS = st.sets(st.integers(0, 16383)).map(sorted)
 
 
+POSITIONS = st.builds(Position, st.integers(1, 2**31), st.integers(0, 2**64 - 1))
+KEYS = st.lists(st.builds(KeyColumn, st.text(min_size=1), st.sampled_from(KeyType)), min_size=1)
+NAME = st.text(min_size=1)
+TABLE = st.builds(Table, NAME, st.just(TableKind.SHARDED), KEYS.map(tuple), schema=NAME)
+TABLES = st.lists(TABLE, max_size=2, unique_by=lambda table: table.full_name)
+
+
+@st.composite
+def shards(draw: st.DrawFn, name: ShardId) -> Shard:
+    node = Node(NodeId(f"{name}-p"), Role.PRIMARY, draw(st.text()), draw(st.text()))
+    return Shard(name, (node,), draw(st.integers(0, 1000)))
+
+
+@st.composite
+def motions_of(draw: st.DrawFn, move: int, owner: ShardId, owned: list[Slot]) -> SlotsInMotion:
+    """A motion of slots of an owner, who has them still or has them already."""
+    chosen = sorted(draw(st.sets(st.sampled_from(owned), min_size=1)))
+    other = draw(st.sampled_from([name for name in NAMES if name != owner]))
+    kind = draw(st.sampled_from(Motion))
+    is_target = kind is Motion.MOVED or (kind is Motion.PAUSED and draw(st.booleans()))
+    ends = (other, owner) if is_target else (owner, other)
+    return SlotsInMotion(move, tuple(chosen), *ends, kind)
+
+
 @st.composite
 def topologies(draw: st.DrawFn) -> Topology:
     slots = draw(st.sampled_from([16, 64, 256]))
     owners = draw(st.lists(st.sampled_from(NAMES), min_size=slots, max_size=slots))
-    motions = []
-    for move, source in enumerate(draw(st.sets(st.sampled_from(NAMES)))):
-        owned = [Slot(slot) for slot, owner in enumerate(owners) if owner == source]
-        if not owned:
-            continue
-        chosen = sorted(draw(st.sets(st.sampled_from(owned), min_size=1)))
-        target = draw(st.sampled_from([name for name in NAMES if name != source]))
-        kind = draw(st.sampled_from(Motion))
-        ends = (target, source) if kind is Motion.MOVED else (source, target)
-        if kind is Motion.PAUSED and draw(st.booleans()):
-            ends = (target, source)  # after the commit
-        motions.append(SlotsInMotion(move, tuple(chosen), *ends, kind))
-    positions = st.builds(Position, st.integers(1, 2**31), st.integers(0, 2**64 - 1))
-    floors = draw(st.dictionaries(st.sampled_from(NAMES), positions))
-    keys = st.lists(st.builds(KeyColumn, st.text(min_size=1), st.sampled_from(KeyType)), min_size=1)
-    tables = draw(
-        st.lists(
-            st.builds(
-                Table,
-                st.text(min_size=1),
-                st.just(TableKind.SHARDED),
-                keys.map(tuple),
-                schema=st.text(min_size=1),
-            ),
-            max_size=2,
-            unique_by=lambda table: table.full_name,
-        )
-    )
+    movers = draw(st.sets(st.sampled_from(owners)))
+    owned = {name: [Slot(i) for i, owner in enumerate(owners) if owner == name] for name in movers}
     return Topology(
         epoch=Epoch(draw(st.integers(0, 2**63 - 1))),
-        shards=tuple(
-            Shard(
-                name,
-                (Node(NodeId(f"{name}-p"), Role.PRIMARY, draw(st.text()), draw(st.text())),),
-                draw(st.integers(0, 1000)),
-            )
-            for name in NAMES
-        ),
+        shards=tuple(draw(shards(name)) for name in NAMES),
         owners=tuple(owners),
-        tables=tuple(tables),
-        motions=tuple(motions),
-        floors=tuple(floors.items()),
+        tables=tuple(draw(TABLES)),
+        motions=tuple(
+            draw(motions_of(move, *item)) for move, item in enumerate(sorted(owned.items()))
+        ),
+        floors=tuple(draw(st.dictionaries(st.sampled_from(NAMES), POSITIONS)).items()),
     )
 
 
