@@ -90,6 +90,7 @@ class Worker:
         self.plane.number_clients(start.index, start.workers)
         if isinstance(source, TopologyKeeper):
             source.watch_drain(self.plane.drain)
+            self.plane.may_learn = True
         self.delay = LoopDelay()
         self.rows = WorkerRows(self)
         self.desk = AdminDesk(self._admin_context())

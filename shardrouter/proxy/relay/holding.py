@@ -223,7 +223,9 @@ class Holding:
         for session, since in list(islice(self._held.items(), REFUSED_AT_ONCE)):
             if now - since < limit:
                 break
-            session.attachment.fail(self._too_late(session, limit))
+            refusal = self._too_late(session, limit)
+            session.choice.least_epoch = 0  # perhaps it is never published: do not ask for it again
+            session.attachment.fail(refusal)
         standing = self._plane.fleet.standing
         is_over = standing.clock() >= standing.deadline
         if is_over and not self._was_lease_over:

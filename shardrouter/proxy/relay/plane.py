@@ -56,6 +56,9 @@ class Plane:
         self.fleet = Fleet(source, monitor, self._open_pool)
         self.holding = Holding(self)
         self.fleet.on_topology(self.holding.follow)
+        self.may_learn = False
+        """True when newer topologies come by themselves."""
+
         self.repeats = 0
         self.sessions: dict[int, Session] = {}
         self.keys: dict[tuple[int, bytes], Session] = {}

@@ -30,7 +30,9 @@ def take_back(backend: "Backend", fields: Mapping[str, str]) -> bool:
     Called before anything of the chunk with the error is written to the client.
     """
     client: Any = backend.relay.client
-    if client is None or not _is_alone(backend) or client.keeps or client.is_waiting:
+    if client is None or client.keeps or client.is_waiting:
+        return False
+    if not backend.plane.may_learn or not _is_alone(backend):
         return False
     session: Session = client.session
     epoch = _epoch_of_guard(session, fields)

@@ -139,7 +139,7 @@ def test_psycopg_binary_prepared_and_pipelined(server: AdminServer) -> None:
             first = connection.execute("SHOW VERSION")
             second = connection.execute("SHOW POOLS")
         assert len(first.fetchall()) == 1
-        assert second.fetchall()[0][5] == "2"
+        assert second.fetchall()[0][6] == "2"
 
 
 async def test_asyncpg(server: AdminServer) -> None:
