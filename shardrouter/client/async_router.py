@@ -19,10 +19,12 @@ from shardrouter.client.outcomes import ShardReport
 from shardrouter.client.pin import pinned
 from shardrouter.client.plain import translate
 from shardrouter.client.pools import make_async_engine
+from shardrouter.client.rebalance import AsyncRebalance
 from shardrouter.client.runtime import GreenletRuntime, run_in_bridge, wait_in_bridge
 from shardrouter.client.session import ShardSession
 from shardrouter.client.transaction import AsyncTransaction
 from shardrouter.client.unit import UnitOfWork
+from shardrouter.errors import SlotNotOwned
 from shardrouter.topology import Topology, key_slot
 
 P = ParamSpec("P")
@@ -169,17 +171,34 @@ class AsyncRouter(RouterFace):
         def decorate(
             function: Callable[Concatenate[AsyncSession, P], Awaitable[R]],
         ) -> Callable[P, Awaitable[R]]:
-            @wraps(function)
-            async def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            async def once(*args: P.args, **kwargs: P.kwargs) -> R:
                 with pinned():
                     async with self.session(key(*args, **kwargs), **how) as session:
                         result = await function(session, *args, **kwargs)
                         await session.commit()
                         return result
 
+            @wraps(function)
+            async def run(*args: P.args, **kwargs: P.kwargs) -> R:
+                before = self._core.topology.epoch
+                try:
+                    return await once(*args, **kwargs)
+                except SlotNotOwned:
+                    if not await run_in_bridge(self._core.reload, before):
+                        raise
+                return await once(*args, **kwargs)
+
             return run
 
         return decorate
+
+    @property
+    def rebalance(self) -> AsyncRebalance:
+        """Plans and moves of slots between shards; docs/how-to/rebalance.md tells how.
+
+        Raises RouterClosed, LeaseExpired.
+        """
+        return AsyncRebalance(self._core)
 
     async def close(self) -> None:
         """Close the pools and stop the background loops. Safe to call twice."""

@@ -33,7 +33,8 @@ from shardrouter.errors import (
 )
 from shardrouter.postgres import REPLAY_SQL, replay_position
 from shardrouter.routing import Candidate, ReadDemand, read_candidates, writable_node
-from shardrouter.topology import Node, NodeId, Shard, ShardId, Slot, Topology, key_slot
+from shardrouter.sql import OwnRows
+from shardrouter.topology import Epoch, Node, NodeId, Shard, ShardId, Slot, Topology, key_slot
 from shardrouter.topology.id_layout import slot_of_id
 
 T = TypeVar("T")
@@ -76,6 +77,7 @@ class RouterCore:
         self._clock = clock
         self._process = os.getpid()
         self._closed = False
+        self._own: OwnRows | None = None
         hold_seconds = settings.rebalance.hold_seconds
         self.in_flight = InFlight(lambda: self.topology, runtime, hold_seconds, clock)
         background.keeper.on_change(self.in_flight.wake)
@@ -260,6 +262,21 @@ class RouterCore:
                 return False
             self.runtime.sleep(pause)
         raise AssertionError("unreachable: the pauses never end")
+
+    def own_rows(self, topology: Topology) -> OwnRows | None:
+        """Return what tells own rows from those on their way; None while no slot moves."""
+        if not topology.motions:
+            return None
+        own = self._own
+        if own is None or own.topology is not topology:
+            own = self._own = OwnRows(topology)
+        return own
+
+    def reload(self, before: Epoch) -> bool:
+        """Ask the catalog for the newest topology; True when it is of an epoch after that one."""
+        seconds = self.settings.catalog.statement_timeout_seconds
+        keeper = self.background.keeper
+        return self.runtime.run_blocking(lambda: keeper.refresh(seconds)).epoch > before
 
     @contextmanager
     def watch_checkouts(self, watcher: Watcher) -> Iterator[None]:

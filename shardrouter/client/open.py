@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from shardrouter.catalog import catalog_engine, found_fleet
 from shardrouter.client.core import RouterCore
 from shardrouter.client.pools import EngineFactory
+from shardrouter.client.rebalance import watch_moves
 from shardrouter.client.runtime import Runtime
 from shardrouter.config import Settings, load_settings
 from shardrouter.control import Background
@@ -54,6 +55,8 @@ def _compose(
 ) -> RouterCore:
     background = Background(settings)
     background.start()
-    return RouterCore(
+    core = RouterCore(
         settings, background, make_runtime(settings.gather.concurrency), make_engine, on_close
     )
+    watch_moves(core)
+    return core

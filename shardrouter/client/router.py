@@ -17,10 +17,12 @@ from shardrouter.client.outcomes import ShardReport
 from shardrouter.client.pin import pinned
 from shardrouter.client.plain import translate
 from shardrouter.client.pools import make_sync_engine
+from shardrouter.client.rebalance import RouterRebalance
 from shardrouter.client.runtime import ThreadRuntime
 from shardrouter.client.session import ShardSession
 from shardrouter.client.transaction import Transaction
 from shardrouter.client.unit import UnitOfWork
+from shardrouter.errors import SlotNotOwned
 from shardrouter.topology import Topology, key_slot
 
 P = ParamSpec("P")
@@ -70,8 +72,13 @@ class Router(RouterFace):
         max_lag: seconds or "2s": how old a replica's rows may be.
         fallback: "primary" or "error", when no replica qualifies.
 
+        While the slot is handed over to another shard, a transaction waits before its first
+        statement. A session on a whole shard leaves out rows that are not the shard's own, as
+        ``map`` does.
+
         Raises ShardKeyMissing, ShardKeyInvalid, ShardSwapError, LeaseExpired; the session itself
-        raises WrongShardKey, ReadOnlySession, BackendUnreachable, PoolTimeout, ReplicaTooStale.
+        raises WrongShardKey, ReadOnlySession, BackendUnreachable, PoolTimeout, ReplicaTooStale,
+        SlotsHeld, SlotNotOwned.
         """
         unit = self._core.unit(
             key, id=id, shard=shard, read=read, max_lag=max_lag, fallback=fallback
@@ -153,6 +160,10 @@ class Router(RouterFace):
 
         A writing session commits when the call returns. Nothing is raised for a shard that
         failed: look at ``report.failed``, or call ``report.raise_if_failed()``.
+
+        While slots move, a shard also holds rows that are on their way to it or have left.
+        Statements on mapped classes leave them out by themselves; those on a Table need
+        ``.where(session.owned_rows(table))``, and text() sees every row that is there.
         """
 
         def on_unit(unit: UnitOfWork) -> R:
@@ -184,20 +195,39 @@ class Router(RouterFace):
         """Decorate a function that takes a session first; the key comes from its arguments.
 
         The block is pinned to the key, commits when the function returns and rolls back when it
-        raises. ``how`` is passed on to ``session``.
+        raises. ``how`` is passed on to ``session``. When the shard's guard refused the slot, which
+        moved unnoticed by this router, all is rolled back and the function called once more with
+        a session on the new owner.
         """
 
         def decorate(function: Callable[Concatenate[ShardSession, P], R]) -> Callable[P, R]:
-            @wraps(function)
-            def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            def once(*args: P.args, **kwargs: P.kwargs) -> R:
                 with pinned(), self.session(key(*args, **kwargs), **how) as session:
                     result = function(session, *args, **kwargs)
                     session.commit()
                     return result
 
+            @wraps(function)
+            def run(*args: P.args, **kwargs: P.kwargs) -> R:
+                before = self._core.topology.epoch
+                try:
+                    return once(*args, **kwargs)
+                except SlotNotOwned:
+                    if not self._core.reload(before):
+                        raise
+                return once(*args, **kwargs)
+
             return run
 
         return decorate
+
+    @property
+    def rebalance(self) -> RouterRebalance:
+        """Plans and moves of slots between shards; docs/how-to/rebalance.md tells how.
+
+        Raises RouterClosed, LeaseExpired.
+        """
+        return RouterRebalance(self._core)
 
     def close(self) -> None:
         """Close the pools and stop the background loops. Safe to call twice."""

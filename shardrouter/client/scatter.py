@@ -16,7 +16,6 @@ from shardrouter.client.stay import Stay, owners_of_paused
 from shardrouter.client.unit import FROM_PRIMARY, Checkouts, ReadChoice, UnitOfWork
 from shardrouter.config import GatherSettings
 from shardrouter.errors import LeaseExpired
-from shardrouter.sql import OwnRows
 from shardrouter.topology import ShardId, Topology
 
 T = TypeVar("T")
@@ -45,7 +44,6 @@ class Scatter:
         self._core = core
         self._limits = GatherLimits(settings.max_rows, settings.concurrency)
         self._plans = GatherPlans()
-        self._own: OwnRows | None = None
 
     def gather(self, statement: Select[Any], read: ReadChoice) -> Result[Any]:
         """Return the rows of a SELECT over all shards; see client.gather.
@@ -83,17 +81,8 @@ class Scatter:
             self._core.runtime.wait_ready,
             limits=self._limits,
             plans=self._plans,
-            own=self._own_rows(topology),
+            own=self._core.own_rows(topology),
         )
-
-    def _own_rows(self, topology: Topology) -> OwnRows | None:
-        """Return what tells own rows from those on their way; None while no slot moves."""
-        if not topology.motions:
-            return None
-        own = self._own
-        if own is None or own.topology is not topology:
-            own = self._own = OwnRows(topology)
-        return own
 
     def map(self, call: Callable[[UnitOfWork], T], read: ReadChoice | None) -> ShardReport[T]:
         """Run a call on a unit of work of every shard, side by side."""

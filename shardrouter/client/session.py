@@ -2,10 +2,11 @@
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Insert, Table, event
+from sqlalchemy import ColumnElement, Connection, Engine, Insert, Table, event, true
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.sql.elements import BindParameter
 
+from shardrouter.client.owned_rows import criteria, owned
 from shardrouter.client.row_check import check_key, check_mark, check_object, refuse_write
 from shardrouter.client.unit import UnitOfWork
 from shardrouter.errors import RoutingError
@@ -38,6 +39,21 @@ class ShardSession(Session):
     def bulk_update_mappings(self, *args: Any, **kwargs: Any) -> None:
         """Refuse: SQLAlchemy's legacy bulk methods skip every check."""
         raise _legacy_refused("bulk_update_mappings", "session.execute(update(Model), rows)")
+
+    def owned_rows(self, source: Any) -> ColumnElement[bool]:
+        """Return the condition that a row is this shard's own, for Core statements.
+
+        While slots move, a shard also holds rows that are on their way. Statements on mapped
+        classes leave them out by themselves in sessions on a whole shard; those on a Table need
+        ``.where(session.owned_rows(table))``, and text() cannot be helped. Connects, so that the
+        condition is for the topology this transaction goes by.
+
+        source: a mapped class, an ``aliased()`` one, a Table or its alias. Raises RoutingError
+        when it is not sharded, CrossShardUnsupported when it is not registered.
+        """
+        self.connection()
+        own = self.unit.own_rows()
+        return true() if own is None else owned(source, own, self.unit.shard.id)
 
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
         """Return the unit's connection, whatever the mapper: a session has one shard."""
@@ -73,6 +89,20 @@ def _check_statement(state: ORMExecuteState) -> None:
             key = [row.get(attribute, row.get(column, _UNSEEN)) for column, attribute in names]
             if _UNSEEN not in key:
                 check_key(session.unit, str(statement.table), mark, key)
+
+
+@event.listens_for(ShardSession, "do_orm_execute")
+def _leave_strangers_out(state: ORMExecuteState) -> None:
+    session = state.session
+    assert isinstance(session, ShardSession)
+    unit = session.unit
+    if unit.slot is not None or state.is_column_load or state.is_relationship_load:
+        return  # rows of one key; or rows of an instance, whose statement has the options already
+    if state.is_select or state.is_update or state.is_delete:
+        session.connection()  # only then it is known by which topology
+        own = unit.own_rows()
+        if own is not None:
+            state.statement = state.statement.options(*criteria(state, own, unit.shard.id))
 
 
 @event.listens_for(ShardSession, "after_transaction_end")

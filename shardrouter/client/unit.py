@@ -15,6 +15,7 @@ from shardrouter.client.stay import Stay, needs_primary
 from shardrouter.errors import ReplicaTooStale
 from shardrouter.postgres import POSITION_SQL, read_position
 from shardrouter.routing import Token
+from shardrouter.sql import OwnRows
 from shardrouter.topology import Node, Shard, Slot, Topology
 
 
@@ -76,6 +77,9 @@ class Checkouts(Protocol):
     def topology(self) -> Topology:
         """The current topology. Raises LeaseExpired, RouterClosed."""
 
+    def own_rows(self, topology: Topology) -> OwnRows | None:
+        """Return what tells own rows from those on their way; None while no slot moves."""
+
     def checkout(self, shard: Shard, read: "ReadChoice | None") -> Checkout:
         """Return a connection to the node chosen now."""
 
@@ -136,10 +140,16 @@ class UnitOfWork:
         """The node in use, None between two transactions."""
         return None if self._checkout is None else self._checkout.node
 
-    @property
-    def topology(self) -> Topology | None:
-        """What the open transaction goes by, None between two transactions."""
-        return None if self._stay is None else self._stay.topology
+    def own_rows(self) -> OwnRows | None:
+        """Return what tells the shard's own rows from others, None while it holds no others.
+
+        By the topology of the open transaction, else by the current one.
+        """
+        stay = self._stay
+        topology = self._checkouts.topology if stay is None else stay.topology
+        if topology is None or not topology.strangers_on(self.shard.id):
+            return None
+        return self._checkouts.own_rows(topology)
 
     def connection(self) -> Connection:
         """Return the unit's connection; choose the node and check it out when there is none."""

@@ -21,7 +21,7 @@ from shardrouter.sql.effects import (
 )
 from shardrouter.sql.groups import GroupsScatter, GroupsSplit
 from shardrouter.sql.lexer import TokenKind, is_readable, tokens
-from shardrouter.sql.owned import OWNED, OwnRows, spread_table
+from shardrouter.sql.owned import OWNED, OwnRows, key_names
 from shardrouter.sql.plain import is_plain
 from shardrouter.sql.query import Query
 from shardrouter.sql.question import read_answer
@@ -71,10 +71,10 @@ __all__ = [
     "inspection_sql",
     "is_plain",
     "is_readable",
+    "key_names",
     "read_answer",
     "read_inspection",
     "split",
-    "spread_table",
     "sync_sql",
     "tokens",
     "without_options",

@@ -17,14 +17,8 @@ from sqlalchemy.sql.visitors import InternalTraversal
 
 from shardrouter.sql.colocation import SpreadTable
 from shardrouter.sql.refusal import refusal
-from shardrouter.topology import (
-    KeyType,
-    ShardId,
-    TableKind,
-    Topology,
-    mark_of,
-    slot_sql_of,
-)
+from shardrouter.topology import KeyType, ShardId, TableKind, Topology, mark_of, slot_sql_of
+from shardrouter.topology import Table as Entry
 
 OWNED: Final = "sr_owned"
 """Name of the parameter that tells which slots a shard owns: one bit for each, or NULL for all."""
@@ -81,49 +75,66 @@ class OwnRows:
         told_by: the tables whose first key that is not NULL tells the row's slot.
         Raises CrossShardUnsupported for a table that is not registered.
         """
+        columns: list[ColumnElement[Any]] = []
+        slots: list[str] = []
+        for spread in told_by:
+            types = self._key_types(spread.table, schemas)
+            places = range(len(columns), len(columns) + len(types))
+            named = [(f"{{{i}}}", key_type) for i, key_type in zip(places, types, strict=True)]
+            slots.append(slot_sql_of(named, self.topology.slots))
+            by_name = {column.name: column for column in spread.source._deannotate().c}
+            columns.extend(by_name[name] for name in spread.keys)
+        slot = slots[0] if len(slots) == 1 else f"coalesce({', '.join(slots)})"
         bits: BindParameter[Any] = bindparam(OWNED, type_=LargeBinary(), required=True)
-        return _condition(self.topology, bits, told_by, schemas)
+        return OwnSlot(slot, bits, *columns)
 
-    def condition_on(self, source: SpreadTable, shard: ShardId) -> ColumnElement[bool]:
-        """Return the condition for one table on one shard. Raises CrossShardUnsupported."""
-        bits: BindParameter[Any] = bindparam(OWNED, self.bits(shard), LargeBinary(), unique=True)
-        return _condition(self.topology, bits, [source], {})
+    def condition_on(
+        self, shard: ShardId, table: Table, keys: Sequence[ColumnElement[Any]]
+    ) -> ColumnElement[bool]:
+        """Return the condition for one shard and table, its key columns given in their order.
+
+        Raises CrossShardUnsupported for a table that is not registered.
+        """
+        bits = bindparam(OWNED, self.bits(shard), LargeBinary(), unique=True)
+        types = self._key_types(table, NO_SCHEMAS)
+        places = [(f"{{{i}}}", key_type) for i, key_type in enumerate(types)]
+        return OwnSlot(slot_sql_of(places, self.topology.slots), bits, *keys)
+
+    def is_registered(self, table: Table) -> bool:
+        """True when rows of the table move with their slots."""
+        return _registered(self.topology, table, NO_SCHEMAS) is not None
+
+    def _key_types(self, table: Table, schemas: Schemas) -> tuple[KeyType, ...]:
+        found = _registered(self.topology, table, schemas)
+        if found is None:
+            raise refusal(
+                f"table {table.fullname} while slots move between shards",
+                "it is not registered with the key of its model, so which of its rows are on"
+                " their way is not known",
+                hint="register it: router.create_all, or `shardrouter table add`",
+            )
+        return tuple(column.type for column in found.key)
 
 
-def _condition(
-    topology: Topology, bits: BindParameter[Any], told_by: Sequence[SpreadTable], schemas: Schemas
-) -> ColumnElement[bool]:
-    columns: list[ColumnElement[Any]] = []
-    slots: list[str] = []
-    for spread in told_by:
-        types = _key_types(topology, spread, schemas)
-        places = range(len(columns), len(columns) + len(types))
-        named = [(f"{{{i}}}", key_type) for i, key_type in zip(places, types, strict=True)]
-        slots.append(slot_sql_of(named, topology.slots))
-        source: Any = spread.source._deannotate()
-        by_name = {column.name: column for column in source.c}
-        columns.extend(by_name[name] for name in spread.keys)
-    slot = slots[0] if len(slots) == 1 else f"coalesce({', '.join(slots)})"
-    return OwnSlot(slot, bits, *columns)
-
-
-def _key_types(topology: Topology, spread: SpreadTable, schemas: Schemas) -> tuple[KeyType, ...]:
-    """Return the types of a table's key columns, as they are registered."""
-    table = spread.table
+def _registered(topology: Topology, table: Table, schemas: Schemas) -> Entry | None:
+    """Return what is registered of a sharded table, None when nothing or something else is."""
     schema = schemas.get(table.schema, table.schema)
     found = topology.table(f"{schema or 'public'}.{table.name}")
     if found is None and schema is None:  # search_path decides in which schema it is
-        same = {t for t in topology.tables if t.name == table.name}
-        found = same.pop() if len(same) == 1 else None
-    registered = () if found is None else tuple(column.name for column in found.key)
-    if found is None or found.kind is not TableKind.SHARDED or registered != spread.keys:
-        why = "is not registered" if found is None else f"is registered by {registered}"
-        raise refusal(
-            f"table {table.fullname} while slots move between shards",
-            f"it {why}, so which of its rows are on their way is not known",
-            hint="register it as its model says: router.create_all, or `shardrouter table add`",
-        )
-    return tuple(column.type for column in found.key)
+        same = [entry for entry in topology.tables if entry.name == table.name]
+        found = same[0] if len(same) == 1 else None
+    keys = key_names(table)
+    if found is None or not keys or keys != tuple(column.name for column in found.key):
+        return None
+    return found
+
+
+def key_names(table: Table) -> tuple[str, ...]:
+    """Return the names of the key columns by the table's mark, none unless it is sharded."""
+    mark = mark_of(table.info)
+    if mark is None or mark.kind is not TableKind.SHARDED:
+        return ()
+    return tuple(table.c[key].name for key in mark.by)
 
 
 def _bits(topology: Topology, shard: ShardId) -> bytes:
@@ -131,12 +142,3 @@ def _bits(topology: Topology, shard: ShardId) -> bytes:
     for slot in topology.slots_of(shard):
         bits[slot >> 3] |= 1 << (slot & 7)  # get_bit counts from the lowest bit of a byte
     return bytes(bits)
-
-
-def spread_table(source: Any) -> SpreadTable | None:
-    """Return a table or alias of a sharded table, None for anything else."""
-    table = getattr(source, "element", source)
-    mark = mark_of(table.info) if isinstance(table, Table) else None
-    if mark is None or mark.kind is not TableKind.SHARDED:
-        return None
-    return SpreadTable(source, tuple(table.c[key].name for key in mark.by), table)

@@ -37,7 +37,8 @@ def sent(statement: Select[Any], own: OwnRows = OWN, **schemas: str) -> str:
     how = split(statement, (), own, {None: schemas.get("none")} if schemas else {}).how
     assert isinstance(how, RowsSplit)
     query = how.scatter(None, as_text=False).statement
-    text = str(query.compile(dialect=PGDialect_psycopg(paramstyle="numeric_dollar")))
+    dialect: Any = PGDialect_psycopg
+    text = str(query.compile(dialect=dialect(paramstyle="numeric_dollar")))
     text = " ".join(text.split())
     for key in ("thing.uid", "thing_1.uid", "part.owner", "part_1.owner"):
         text = text.replace(slot_sql_of([(key, KeyType.INT4)], MOVING.slots), f"SLOT({key})")
