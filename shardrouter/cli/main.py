@@ -6,7 +6,21 @@ from typing import Annotated
 import typer
 
 from shardrouter.build import describe
-from shardrouter.cli import config, fleet, init, migrate, proxy, shard, slot, table, topology, txn
+from shardrouter.cli import (
+    config,
+    fleet,
+    init,
+    isolate,
+    migrate,
+    move,
+    proxy,
+    rebalance,
+    shard,
+    slot,
+    table,
+    topology,
+    txn,
+)
 from shardrouter.cli.output import run_app, say
 
 app = typer.Typer(
@@ -43,6 +57,10 @@ app.command(rich_help_panel="Topology", context_settings=slot.CONTEXT)(slot.slot
 
 app.command(rich_help_panel="Topology")(init.init)
 app.command("migrate", rich_help_panel="Topology")(migrate.command)
+rebalance.app.command()(isolate.isolate)
+for name, noun in (("rebalance", rebalance), ("move", move)):
+    app.add_typer(noun.app, name=name, rich_help_panel="Moves")
+
 for name, noun in (
     ("shard", shard),
     ("table", table),

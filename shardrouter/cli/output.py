@@ -10,7 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shardrouter.errors import CommitInDoubt, ShardRouterError, StaleEpoch
+from shardrouter.errors import (
+    CommitInDoubt,
+    MoveBusy,
+    MoveTakenOver,
+    ShardRouterError,
+    StaleEpoch,
+)
 
 
 class Output(StrEnum):
@@ -74,7 +80,7 @@ def exit_code_of(error: ShardRouterError) -> ExitCode:
     match error:
         case CommitInDoubt():
             return ExitCode.IN_DOUBT
-        case StaleEpoch():
+        case StaleEpoch() | MoveBusy() | MoveTakenOver():
             return ExitCode.BUSY
         case _:
             return ExitCode.REFUSED

@@ -106,6 +106,15 @@ def propose(
     )
 
 
+def propose_batch(topology: Topology, batch: Batch) -> Proposal:
+    """Return one batch that an operator chose as a proposal, with the balance by count."""
+    weights = {shard.id: shard.weight for shard in topology.shards}
+    fullness = _Fullness(topology.owners, [1.0] * topology.slots, weights)
+    before = fullness.imbalance()
+    fullness.carry(batch)
+    return Proposal((batch,), before, fullness.imbalance(), fullness.slots_to_drain())
+
+
 def _check(topology: Topology, wanted: Wanted) -> None:
     for shard in wanted.excluded_shards:
         topology.shard(shard)

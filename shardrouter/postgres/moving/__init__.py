@@ -45,6 +45,7 @@ from shardrouter.postgres.moving.replication_slots import (
     slot_state,
 )
 from shardrouter.postgres.moving.schema_lock import lock_schema, unlock_schema
+from shardrouter.postgres.moving.schema_lock_sql import key_trigger_sql, truncate_trigger_sql
 from shardrouter.postgres.moving.sequences import SequenceState, read_sequences, set_sequences
 from shardrouter.postgres.moving.shard_facts import Rights, Room, ShardFacts, identity, shard_facts
 from shardrouter.postgres.moving.slot_loads import (
@@ -71,6 +72,7 @@ from shardrouter.postgres.moving.subscription import (
     disable_subscription,
     drop_subscription,
     enable_subscription,
+    subscription_sql,
     subscription_state,
 )
 from shardrouter.postgres.moving.table_columns import has_portable_types, moved_columns
@@ -141,6 +143,7 @@ __all__ = [
     "hashes_of",
     "identity",
     "install_move_tables",
+    "key_trigger_sql",
     "limit_waits",
     "lock_schema",
     "moved_columns",
@@ -159,9 +162,11 @@ __all__ = [
     "slot_loads",
     "slot_state",
     "standby_positions",
+    "subscription_sql",
     "subscription_state",
     "table_loads",
     "take_token",
+    "truncate_trigger_sql",
     "unlock_schema",
     "wait_for_standbys",
     "widen_guards",

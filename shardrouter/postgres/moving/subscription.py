@@ -80,7 +80,35 @@ def create_subscription(
     standing = connection.execute(_FIND, {"name": name}).one_or_none()
     if standing is not None:
         return int(standing.oid)
-    limit_waits(connection, seconds=_CREATE_SECONDS)
+    limit_waits(connection, lock_seconds=_ALTER_LOCK_SECONDS, seconds=_CREATE_SECONDS)
+    statement = subscription_sql(
+        name,
+        dsn,
+        publication,
+        slot_name,
+        copy_data=copy_data,
+        enabled=enabled,
+        binary=binary,
+        synchronous_commit=synchronous_commit,
+        knows_origins=connection.execute(_VERSION).scalar_one() >= _ORIGIN_SINCE,
+    )
+    run_verbatim(connection, statement)
+    return int(connection.execute(_FIND, {"name": name}).one().oid)
+
+
+def subscription_sql(
+    name: str,
+    dsn: str,
+    publication: str,
+    slot_name: str,
+    *,
+    copy_data: bool,
+    enabled: bool,
+    binary: bool = False,
+    synchronous_commit: str = "off",
+    knows_origins: bool = True,
+) -> str:
+    """Return the statement that makes the subscription. Parameters as ``create_subscription``."""
     options = {
         "create_slot": "false",
         "slot_name": f"'{slot_name}'",
@@ -91,7 +119,7 @@ def create_subscription(
         "synchronous_commit": f"'{synchronous_commit}'",
         "disable_on_error": "true",
     }
-    if connection.execute(_VERSION).scalar_one() >= _ORIGIN_SINCE:
+    if knows_origins:
         options["origin"] = "none"
     statement = sql.SQL("CREATE SUBSCRIPTION {} CONNECTION {} PUBLICATION {} WITH ({})").format(
         sql.Identifier(name),
@@ -99,8 +127,7 @@ def create_subscription(
         sql.Identifier(publication),
         sql.SQL(", ".join(f"{option} = {value}" for option, value in options.items())),
     )
-    run_verbatim(connection, statement.as_string(None))
-    return int(connection.execute(_FIND, {"name": name}).one().oid)
+    return statement.as_string(None)
 
 
 def enable_subscription(connection: Connection, name: str) -> None:

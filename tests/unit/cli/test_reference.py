@@ -40,7 +40,7 @@ def test_usage_names_every_option(name: str) -> None:
         for parameter in COMMANDS[name].params
         if parameter.param_type_name == "option"
     } - {"--help"}
-    documented = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", usage))
+    documented = set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", usage))
     assert given == documented
 
 
