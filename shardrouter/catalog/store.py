@@ -15,7 +15,6 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shardrouter.catalog.connect import answering
 from shardrouter.catalog.current import (
-    FLEET_LOCK,
     current_fleet,
     current_topology,
     epoch_and_topology,
@@ -23,6 +22,7 @@ from shardrouter.catalog.current import (
     make_durable,
     note,
 )
+from shardrouter.catalog.heartbeat import beat, one_journey
 from shardrouter.catalog.install import check_schema
 from shardrouter.catalog.journal import TransactionJournal
 from shardrouter.catalog.moves import MoveStore
@@ -98,7 +98,7 @@ class CatalogStore:
 
     def look(self, served: Epoch) -> tuple[Epoch, Topology | None]:
         """Return the current epoch, and its topology unless that is the one of epoch ``served``."""
-        with answering(), self._engine.connect() as connection:
+        with one_journey(self._engine) as connection:
             return epoch_and_topology(connection, served)
 
     def load(self) -> Topology:
@@ -230,35 +230,10 @@ class CatalogStore:
         Also prunes the routers whose lease ran out. Raises SettingsError when the catalog holds
         another fleet than ``me.fleet``.
         """
-        now = func.clock_timestamp()
-        expires = now + func.make_interval(0, 0, 0, 0, 0, 0, lease_seconds)
-        expired = (
-            select(routers.c.id)
-            .where(routers.c.expires_at < now, routers.c.id != me.id)
-            .with_for_update(skip_locked=True)
-        )
-        row = {
-            "kind": me.kind,
-            "name": me.name,
-            "version": me.version,
-            "epoch": epoch,
-            "drained_epoch": drained_epoch,
-            "writers_drained_epoch": writers_drained_epoch,
-        }
-        with answering(), self._engine.begin() as connection:
-            connection.execute(select(func.pg_advisory_xact_lock_shared(FLEET_LOCK)))
-            found = current_fleet(connection)
-            if found.id != me.fleet:
-                raise _other_fleet(found.id, me.fleet)
-            connection.execute(delete(routers).where(routers.c.id.in_(expired)))
-            connection.execute(
-                upsert(routers)
-                .values(id=me.id, expires_at=expires, **row)
-                .on_conflict_do_update(
-                    index_elements=[routers.c.id],
-                    set_={"renewed_at": now, "expires_at": expires, **row},
-                )
-            )
+        with one_journey(self._engine) as connection:
+            found = beat(connection, me, epoch, lease_seconds, drained_epoch, writers_drained_epoch)
+        if found.id != me.fleet:
+            raise _other_fleet(found.id, me.fleet)
         return found.epoch
 
     def sign_off(self, router: UUID) -> None:

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 
 from shardrouter.catalog import CatalogStore, Registration
+from shardrouter.catalog.current import FLEET_LOCK
 from shardrouter.catalog.schema import routers
-from shardrouter.catalog.store import FLEET_LOCK
 from shardrouter.errors import SettingsError
 from shardrouter.topology import Epoch
 from tests.support.eventually import eventually
