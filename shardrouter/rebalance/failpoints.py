@@ -52,8 +52,10 @@ FAILPOINTS: Final = (
     "retreating.lifted",
     "retreating.published",
     "restarting.streams_dropped",
+    "restarting.chunk",
     "restarting.deleted",
     "aborting.streams_dropped",
+    "aborting.chunk",
     "aborting.deleted",
     "aborting.unlocked",
 )

@@ -8,7 +8,7 @@ from typing import Final
 
 from shardrouter.rebalance.job import Job
 from shardrouter.rebalance.ready import PUT_OFF
-from shardrouter.rebalance.retreat import AFTERWARDS, pause_before_retry
+from shardrouter.rebalance.retreat import AFTERWARDS, REVERSIBLE, pause_before_retry
 from shardrouter.rebalance.soak import LOST
 from shardrouter.rebalance.troubles import Trouble, kind_of, said_of
 from shardrouter.topology import CUTTING_OVER, Direction, MoveState, may_follow
@@ -18,8 +18,6 @@ logger = logging.getLogger(__name__)
 ATTEMPTS: Final = 10
 """Copies from the beginning before an operator is asked."""
 
-_REVERSIBLE: Final = frozenset({MoveState.PAUSING, MoveState.FENCING, MoveState.DRAINING})
-
 
 def react(job: Job, error: Exception) -> bool:
     """Bring the move into the state that follows; True when the step is to be tried again."""
@@ -28,7 +26,7 @@ def react(job: Job, error: Exception) -> bool:
         "move_trouble move=%d state=%s kind=%s epoch=%d reason=%r",
         job.move.number, state, kind, job.topology.epoch, said,
     )  # fmt: skip
-    if state in _REVERSIBLE:
+    if state in REVERSIBLE:
         _retreat(job, kind, said)
         return False
     if state in CUTTING_OVER:

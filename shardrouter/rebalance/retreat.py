@@ -12,6 +12,11 @@ from shardrouter.topology import Direction, Motion, MoveState, Topology, Wish
 
 LONGEST_PAUSE_SECONDS: Final = 60.0  # between two cutovers
 
+REVERSIBLE: Final = frozenset({MoveState.PAUSING, MoveState.FENCING, MoveState.DRAINING})
+"""States of a cutover that can still be put off."""
+
+GIVEN_UP: Final = "an operator gave the move up"
+
 AFTERWARDS: Final = "afterwards"
 """The fact that names the state which follows, and why."""
 
@@ -48,6 +53,6 @@ def pause_before_retry(first_seconds: float, put_off: int) -> float:
 
 def _afterwards(job: Job) -> tuple[MoveState, str]:
     if job.see_wish() is Wish.ABORT and job.move.direction is Direction.FORWARD:
-        return MoveState.ABORTING, "an operator gave the move up"
+        return MoveState.ABORTING, GIVEN_UP
     state, reason = job.facts.get(AFTERWARDS, (MoveState.READY, "the cutover was interrupted"))
     return MoveState(state), str(reason)

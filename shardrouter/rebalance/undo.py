@@ -18,7 +18,8 @@ def restart(job: Job) -> None:
     """Make way for the next attempt."""
     drop_streams(job)
     job.failpoint("restarting.streams_dropped")
-    _delete_copied(job, "restarting.deleted")
+    _delete_copied(job, "restarting.chunk")
+    job.failpoint("restarting.deleted")
     job.progress.clear()
     facts = {name: value for name, value in job.facts.items() if name not in _OF_ATTEMPT}
     attempt = job.move.attempt + 1
@@ -29,7 +30,8 @@ def abort(job: Job) -> None:
     """Leave the slots where they were, and nothing else."""
     drop_streams(job)
     job.failpoint("aborting.streams_dropped")
-    _delete_copied(job, "aborting.deleted")
+    _delete_copied(job, "aborting.chunk")
+    job.failpoint("aborting.deleted")
     unlock(job)
     job.failpoint("aborting.unlocked")
     end(job, MoveState.ABORTED, "given up; the slots stayed where they were")

@@ -5,6 +5,7 @@ from typing import Final
 
 from shardrouter.rebalance.job import Job
 from shardrouter.rebalance.ready import PUT_OFF
+from shardrouter.rebalance.retreat import GIVEN_UP, REVERSIBLE
 from shardrouter.rebalance.soak import LOST
 from shardrouter.topology import CUTTING_OVER, Direction, MoveState, Wish, may_wish
 
@@ -12,8 +13,10 @@ from shardrouter.topology import CUTTING_OVER, Direction, MoveState, Wish, may_w
 def obey(job: Job) -> None:
     """Carry out the wish there is, if the state allows it now; later otherwise."""
     wish = job.see_wish()
+    if wish is Wish.ABORT and job.move.state in REVERSIBLE:
+        job.advance(MoveState.RETREATING, reason=GIVEN_UP)
     if wish is None or job.move.state in CUTTING_OVER:
-        return
+        return  # the retreat looks at the wish, the commit comes too late for it
     if may_wish(wish, job.move.state, job.move.direction):
         _OBEY[wish](job)
     else:
@@ -34,13 +37,12 @@ def _retry(job: Job) -> None:
 
 
 def _abort(job: Job) -> None:
-    reason = "an operator gave the move up"
     if job.move.state is MoveState.ABORTING:
         job.amend(wish=None, held=False)
     elif job.move.state is MoveState.PLANNED:
-        job.advance(MoveState.ABORTED, reason=reason)
+        job.advance(MoveState.ABORTED, reason=GIVEN_UP)
     else:
-        job.advance(MoveState.ABORTING, reason=reason, held=False, attention=None)
+        job.advance(MoveState.ABORTING, reason=GIVEN_UP, held=False, attention=None)
 
 
 def _reverse(job: Job) -> None:

@@ -5,7 +5,7 @@ import pytest
 from shardrouter.rebalance.mover import Stops
 from shardrouter.topology import MoveState, Wish
 from tests.integration.rebalance.conftest import Prepared
-from tests.support.moves import run_move, wish
+from tests.support.moving_here import run_move, wish
 
 LONG = 3600.0
 
