@@ -16,7 +16,7 @@ from shardrouter.client.stay import Stay, owners_of_paused
 from shardrouter.client.unit import FROM_PRIMARY, Checkouts, ReadChoice, UnitOfWork
 from shardrouter.config import GatherSettings
 from shardrouter.errors import LeaseExpired
-from shardrouter.topology import ShardId, Topology
+from shardrouter.topology import Shard, ShardId, Topology
 
 T = TypeVar("T")
 
@@ -85,12 +85,40 @@ class Scatter:
         )
 
     def map(self, call: Callable[[UnitOfWork], T], read: ReadChoice | None) -> ShardReport[T]:
-        """Run a call on a unit of work of every shard, side by side."""
+        """Run a call on a unit of work of every shard, side by side.
+
+        They all go by one topology: else rows that move meanwhile could be met twice, or never.
+        """
         check_pin(ALL_SHARDS)
-        topology = self._core.topology
+        in_flight = self._core.in_flight
+        waits = read is None or read.needs_replica
+        stay = Stay(writes=read is None, waits=waits)
+        topology = in_flight.enter(stay)
 
         def on_shard(shard_id: ShardId) -> T:
             shard = topology.shard(shard_id)
-            return call(UnitOfWork(self._core, shard, None, topology.slots, read))
+            return call(PartUnit(self._core, shard, topology.slots, read, stay))
 
-        return map_shards([shard.id for shard in topology.shards], on_shard, self._core.fan_out)
+        try:
+            shards = [shard.id for shard in topology.shards]
+            return map_shards(shards, on_shard, self._core.fan_out)
+        finally:
+            in_flight.leave(stay)
+
+
+class PartUnit(UnitOfWork):
+    """The unit of one shard of a map, which has begun for all shards together."""
+
+    __slots__ = ("_whole",)
+
+    def __init__(
+        self, core: Checkouts, shard: Shard, slots: int, read: ReadChoice | None, whole: Stay
+    ) -> None:
+        super().__init__(core, shard, None, slots, read)
+        self._whole = whole
+
+    def _enter(self) -> Stay:
+        return self._whole
+
+    def _leave(self, stay: Stay) -> None:
+        pass

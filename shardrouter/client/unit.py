@@ -167,19 +167,29 @@ class UnitOfWork:
         return held
 
     def _take(self) -> Checkout:
-        stay, read = self._new_stay(), self.read
-        topology = self._checkouts.in_flight.enter(stay)
+        stay = self._enter()
         try:
+            topology, read = stay.topology, self.read
+            assert topology is not None  # it has begun
             if self.slot is not None:
                 self.shard = topology.owner(self.slot)
-            if read is not None and topology.paused_slots and needs_primary(topology, stay):
-                read = FROM_PRIMARY
+            if read is not None and topology.paused_slots:
+                read = FROM_PRIMARY if needs_primary(topology, self._new_stay()) else read
             self._checkout = self._checkouts.checkout(self.shard, read)
         except BaseException:
-            self._checkouts.in_flight.leave(stay)
+            self._leave(stay)
             raise
         self._stay = stay
         return self._checkout
+
+    def _enter(self) -> Stay:
+        """Begin, after a wait where the slot is paused."""
+        stay = self._new_stay()
+        self._checkouts.in_flight.enter(stay)
+        return stay
+
+    def _leave(self, stay: Stay) -> None:
+        self._checkouts.in_flight.leave(stay)
 
     def _new_stay(self) -> Stay:
         read = self.read
@@ -215,7 +225,7 @@ class UnitOfWork:
                 held.give_back(self.shard)
         finally:
             if stay is not None:
-                self._checkouts.in_flight.leave(stay)
+                self._leave(stay)
 
 
 def _locate_commit(connection: Connection, driver: Any, shard: Shard) -> None:

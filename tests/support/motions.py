@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from shardrouter.catalog import CatalogStore, LiveRouter, catalog_engine
 from shardrouter.topology import Motion, ShardId, Slot, SlotsInMotion, Topology
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually
 
-MOVE = 7
+MOVE: Final = 7
+SOURCE: Final = ShardId("s0")
+TARGET: Final = ShardId("s1")
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,6 @@ class Motions:
 
     store: CatalogStore
     slots: tuple[Slot, ...]
-    source: ShardId = ShardId("s0")
-    target: ShardId = ShardId("s1")
 
     def publish(self, motion: Motion | None, owner: str = "s0", **changes: Any) -> Topology:
         """Publish the slots as being in that motion, owned by that shard; return the topology."""
@@ -29,7 +29,7 @@ class Motions:
         if motion is None:
             new = now.without_motion(MOVE, **changes)
         else:
-            moved = SlotsInMotion(MOVE, self.slots, self.source, self.target, motion)
+            moved = SlotsInMotion(MOVE, self.slots, SOURCE, TARGET, motion)
             new = now.with_motion(moved, **changes)
         self.store.publish(new, expected=now.epoch, actor="tests", reason="a move by hand")
         return new
