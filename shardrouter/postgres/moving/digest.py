@@ -145,4 +145,6 @@ _SETTINGS: Final = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "enable_sort": "off",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",  # what is switched off counts as costly, and costly queries are compiled
 }

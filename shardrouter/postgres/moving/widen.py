@@ -46,6 +46,8 @@ def owned_by_body(body: str) -> tuple[Slot, ...] | None:
 
 
 def _is_wider(connection: Connection, guard: Guard) -> bool:
+    if connection.execute(_HAS_RECORDS).scalar_one() is None:
+        return False
     names = {"schema": guard.table.schema, "table": guard.table.name, "trigger": TRIGGER_NAME}
     row = connection.execute(_STANDING, names).one_or_none()
     if row is None or (row.nspname, row.proname) != (SCHEMA, guard.function_name):
@@ -59,7 +61,7 @@ def _is_ours(row: Any, guard: Guard, owned: tuple[Slot, ...]) -> bool:
     return bool(row.prosrc == written.body() and row.proconfig == [FUNCTION_CONFIG])
 
 
-# Enabled in every partition, otherwise the trigger is written anew.
+_HAS_RECORDS: Final = text("SELECT pg_catalog.to_regclass('shardrouter.guard')")
 _STANDING: Final = text(
     """
 SELECT f.proname, fn.nspname, f.prosrc, f.proconfig, g.epoch
