@@ -10,6 +10,7 @@ from demo.loading_section import load
 from demo.plain import plain_postgres
 from demo.questions import check_join, check_rankings, load_plain
 from demo.report import Report
+from demo.third_shard import check_third_shard
 from demo.through_proxy import check_proxy, running_proxy
 from demo.transfers import check_transfers
 from demo.trespass import check_guard
@@ -36,6 +37,7 @@ def run(report: Report, fleet: DemoFleet) -> None:
         with report.waiting("starting the proxy"):
             proxy = stack.enter_context(running_proxy(fleet))
         check_proxy(report, router, proxy, loaded.tailnums)
+        check_third_shard(report, fleet, proxy, loaded.tailnums, rng)
 
 
 def show_fleet(report: Report, router: Router) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,18 +44,21 @@ class Door:
     note: str = ""
     """What a row has to say about it besides its name."""
 
+    options: str = ""
+    """Startup options, such as the shard on a fleet of several."""
+
     @property
     def dsn(self) -> str:
         """Return the address for psycopg."""
         return (
             f"host={HOST} port={self.port} user={USER} dbname={self.database}"
-            " sslmode=disable gssencmode=disable connect_timeout=5"
+            f" sslmode=disable gssencmode=disable connect_timeout=5 options='{self.options}'"
         )
 
 
 @contextmanager
 def started(
-    name: str, command: Sequence[str | Path], port: int, log: Path, **how: Any
+    name: str, command: Sequence[str | Path], port: int, log: Path, *, options: str = "", **how: Any
 ) -> Iterator[Door]:
     """Run a proxy for the block, from the moment it answers.
 
@@ -70,8 +73,9 @@ def started(
             **how,
         )
     try:
-        _wait_answer(Door(name, port), process, log)
-        yield Door(name, port, pids=family(process.pid))
+        door = Door(name, port, options=options)
+        _wait_answer(door, process, log)
+        yield replace(door, pids=family(process.pid))
     finally:
         _stop(process)
 

@@ -20,9 +20,9 @@ from tests.support.eventually import eventually
 
 ROOT = Path(__file__).parents[3]
 NODE = re.compile(r"postgresql://\S+")
-WAIT_SECONDS = 100  # it takes 12 on two quiet cores
+WAIT_SECONDS = 180  # it takes 40 on two quiet cores
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(200)
 
 
 class DemoRun:
@@ -83,12 +83,15 @@ def test_demo_ends_well_and_leaves_nothing(run: DemoRun):
     assert run.has_left_anything()  # the servers run, so the check below can fail
     assert run.finish() == 0, run.output
     assert run.lines[-1] == "demo: ok"
-    assert not any(data.exists() for _, data in run.servers)
+    assert not any(data.parent.exists() for _, data in run.servers)  # with those that joined
     eventually(lambda: not run.has_left_anything())  # init reaps the last process
     assert "stale reads: 0 of 1,000" in run.output
     assert "ERROR:  SR001" in run.output
     assert "1,000 reads over 4 backends" in run.output
     assert "wrong answers: 0" in run.output
+    assert "slots moved over the fewest that must: 1.00" in run.output
+    assert "failed statements: 0; reads that missed a write: 0" in run.output
+    assert "rows lost: 0, doubled: 0, on a shard that does not own them: 0" in run.output
     assert run.output.count(": equal (") == 5
     assert "\x1b[" not in run.output, "colours in a pipe"
 
