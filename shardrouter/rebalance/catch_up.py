@@ -6,7 +6,7 @@ from shardrouter.postgres.moving import analyze, has_marker, slot_state, write_m
 from shardrouter.rebalance.conflicts import describe_conflicts
 from shardrouter.rebalance.job import POLL_SECONDS, Job
 from shardrouter.rebalance.sessions import patient
-from shardrouter.rebalance.streams import from_shard, stream_state, to_shard
+from shardrouter.rebalance.streams import from_shard, revive, stream_state, to_shard
 from shardrouter.rebalance.troubles import NeedsOperator, StreamLost
 from shardrouter.topology import MoveState
 
@@ -61,6 +61,7 @@ def await_marker(
         nonlocal look_at
         with job.read(move.gaining) as connection:
             if has_marker(connection, move.number, move.attempt, move.direction, marker):
+                job.revivals = 0
                 return True
         if job.clock() >= look_at:
             require_running(job)
@@ -76,15 +77,18 @@ def await_marker(
 
 
 def require_running(job: Job) -> None:
-    """Raise NeedsOperator when the stream stopped at an error, StreamLost when it is lost."""
-    move = job.move
-    found = stream_state(job, move.direction)
-    if not found.enabled:
+    """Revive a stream that stopped, as it does when the publisher restarts.
+
+    Raises NeedsOperator when it stops again and again, StreamLost when it is lost.
+    """
+    direction = job.move.direction
+    if stream_state(job, direction).enabled:
+        return
+    lag_bytes(job)
+    if not revive(job, direction):
         raise NeedsOperator(
-            f"the subscription {job.name(move.direction)} stopped at an error"
-            f" ({found.apply_errors} while applying, {found.sync_errors} while copying):"
-            f" {describe_conflicts(job)}",
-            shard=to_shard(job, move.direction),
+            f"the subscription {job.name(direction)} stops at an error: {describe_conflicts(job)}",
+            shard=to_shard(job, direction),
             hint="mend it, then `shardrouter rebalance resume`; the server's log has its words",
         )
 

@@ -99,6 +99,9 @@ class Job:
         self.drained_lsn: int | None = None
         """Behind all that arrived on the gaining shard; None when another process drained it."""
 
+        self.revivals = 0
+        """How often the stream was enabled again since a marker arrived."""
+
         self.retry_at = float("-inf")
         """When a cutover that was put off is tried again."""
 

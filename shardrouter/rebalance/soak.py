@@ -7,7 +7,7 @@ from shardrouter.postgres.moving import slot_state
 from shardrouter.rebalance import identity
 from shardrouter.rebalance.commit import put_guards
 from shardrouter.rebalance.job import Job
-from shardrouter.rebalance.streams import drop_streams, from_shard, stream_state
+from shardrouter.rebalance.streams import drop_streams, from_shard, revive, stream_state
 from shardrouter.rebalance.troubles import StreamLost
 from shardrouter.topology import Direction, MoveState, ShardId
 
@@ -79,12 +79,13 @@ def _look_at_stream(job: Job) -> None:
 
 
 def _trouble_of(job: Job, shard: ShardId) -> str | None:
-    if not stream_state(job, Direction.BACK).enabled:
-        return "the reverse stream stopped at an error"
+    is_enabled = stream_state(job, Direction.BACK).enabled
     with job.read(shard) as connection:
         state = slot_state(connection, job.name(Direction.BACK))
     if not state.exists or state.invalidation is not None:
         return f"its replication slot is {state.invalidation or 'gone'}"
+    if not is_enabled and not revive(job, Direction.BACK):
+        return "the reverse stream stops at an error"
     job.progress["lag_bytes"] = state.lag_bytes
     if state.retained_bytes > job.settings.max_retained_wal_mb * MB:
         return f"its replication slot keeps {state.retained_bytes // MB} MB of WAL"

@@ -4,6 +4,7 @@ Forward it runs from source to target, back from target to source. Each part is 
 catalog before it is made, and dropped by what is noted there: a crash leaves nothing unknown.
 """
 
+import logging
 from typing import Final
 
 from shardrouter.catalog import Artefact
@@ -25,11 +26,16 @@ from shardrouter.rebalance.job import Job
 from shardrouter.rebalance.troubles import StreamLost
 from shardrouter.topology import Direction, ShardId
 
+logger = logging.getLogger(__name__)
+
 PUBLICATION: Final = "publication"
 SLOT: Final = "replication_slot"
 SUBSCRIPTION: Final = "subscription"
 SYNC_SLOTS: Final = "sync_slots"
 SLOT_SECONDS: Final = 60.0  # a slot is ready when all transactions of its server have ended
+
+REVIVALS: Final = 5
+"""A stream that stops so often before a marker arrives runs into an error each time."""
 
 _ORDER: Final = (SUBSCRIPTION, SYNC_SLOTS, SLOT, PUBLICATION)
 """In which the parts are dropped: nothing is dropped that another part still uses."""
@@ -90,6 +96,19 @@ def disable(job: Job, direction: Direction) -> None:
         job.on(to_shard(job, direction)), job.name(direction),
         move=move.number, token=move.token, sleep=job.tools.sleep,
     )  # fmt: skip
+
+
+def revive(job: Job, direction: Direction) -> bool:
+    """Enable a stream that disabled itself; False when that was done too often in a row."""
+    if job.revivals >= REVIVALS:
+        return False
+    job.revivals += 1
+    logger.warning(
+        "move_stream_revived move=%d shard=%s epoch=%d times=%d",
+        job.move.number, to_shard(job, direction), job.topology.epoch, job.revivals,
+    )  # fmt: skip
+    enable(job, direction)
+    return True
 
 
 def stream_state(job: Job, direction: Direction) -> SubscriptionState:

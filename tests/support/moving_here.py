@@ -27,11 +27,23 @@ class Places(Failpoints):
             call()
 
 
-def run_move(bed: MovingBed, number: int, *, stops: Stops = TO_THE_END, **options: Any) -> Move:
-    """Carry the move out as far as ``stops`` says, and return it."""
+def run_move(
+    bed: MovingBed,
+    number: int,
+    *,
+    stops: Stops = TO_THE_END,
+    rebalance: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Move:
+    """Carry the move out as far as ``stops`` says, and return it.
+
+    rebalance: settings of that section which differ from the bed's.
+    """
     options.setdefault("owner", "test")
     options.setdefault("failpoint", Failpoints())
     settings = load_settings(bed.settings_path)
+    section = settings.rebalance.model_copy(update=dict(rebalance or {}))
+    settings = settings.model_copy(update={"rebalance": section})
     return Mover(settings, bed.moves, bed.catalog, stops=stops, **options).run(number)
 
 

@@ -26,11 +26,8 @@ FORWARD = places(
 
 def die_everywhere(prepared: Prepared, number: int, names: Sequence[str]) -> list[str]:
     """Let movers die one after the other, each a place further; return where none came by."""
-    passed = []
-    for name in names:
-        if prepared.bed.move(number).is_over or not die_at(prepared.bed, number, name):
-            passed.append(name)
-    return passed
+    bed = prepared.bed
+    return [name for name in names if bed.move(number).is_over or not die_at(bed, number, name)]
 
 
 def test_it_dies_at_every_step_on_its_way(prepared: Prepared):
