@@ -16,6 +16,7 @@ from shardrouter.cli import (
     proxy,
     rebalance,
     shard,
+    shard_drain,
     slot,
     table,
     topology,
@@ -58,6 +59,7 @@ app.command(rich_help_panel="Topology", context_settings=slot.CONTEXT)(slot.slot
 app.command(rich_help_panel="Topology")(init.init)
 app.command("migrate", rich_help_panel="Topology")(migrate.command)
 rebalance.app.command()(isolate.isolate)
+shard.app.command()(shard_drain.drain)
 for name, noun in (("rebalance", rebalance), ("move", move)):
     app.add_typer(noun.app, name=name, rich_help_panel="Moves")
 

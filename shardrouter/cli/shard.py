@@ -1,4 +1,4 @@
-"""``shardrouter shard add | prepare | list | drain | remove``."""
+"""``shardrouter shard add | prepare | list | remove``; ``drain`` is in ``shard_drain``."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from shardrouter.cli.shard_tables import (
     show_preparation,
 )
 from shardrouter.config import check_dsn, public_dsn
-from shardrouter.control import drained, examine_shard, with_shard, without_shard
+from shardrouter.control import examine_shard, with_shard, without_shard
 from shardrouter.topology import Node, NodeId, Role, Shard, ShardId, Topology
 
 app = typer.Typer(help="Add, list, drain and remove shards.", no_args_is_help=True)
@@ -96,31 +96,6 @@ def list_shards(config: ConfigOption = None, output: OutputOption = Output.TABLE
         for node in shard["nodes"]
     ]
     show_rows(rows, output, _COLUMNS, empty="no shards yet: `shardrouter shard add`")
-
-
-@app.command()
-def drain(
-    name: NameArgument,
-    config: ConfigOption = None,
-    reason: ReasonOption = None,
-    dry_run: DryRunOption = False,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Give a shard the weight 0, so that it shall own no slots."""
-    with open_store(config) as (store, _):
-        before = store.load()
-        after = drained(before, name)
-        left = after.slot_counts()[ShardId(name)]
-        notes = [f"shard {name} still owns {left} slots: moves take them away"] if left else []
-        publish_change(
-            store,
-            before,
-            after,
-            reason=reason or f"shard drain {name}",
-            dry_run=dry_run,
-            notes=notes,
-            output=output,
-        )
 
 
 @app.command()

@@ -68,14 +68,19 @@ class MoveStatus:
             return f"mend it, then `shardrouter rebalance resume`{ends}"
         if move.held and move.wish is not Wish.GO_ON:
             return "`shardrouter rebalance resume` lets it go on"
+        if move.state is MoveState.SOAKING and move.wish is None:
+            return self._while_it_soaks()
         if not self.is_attended:
             return "`shardrouter rebalance resume` carries it on"
-        if move.state is MoveState.SOAKING:
-            return (
-                f"wait, or `shardrouter move finish {move.number}`;"
-                f" back with `shardrouter move reverse {move.number}`"
-            )
         return ""
+
+    def _while_it_soaks(self) -> str:
+        number = self.number
+        waits = "wait" if self.is_attended else "`shardrouter rebalance resume` when it has soaked"
+        return (
+            f"{waits}, or `shardrouter move finish {number}`;"
+            f" back with `shardrouter move reverse {number}`"
+        )
 
     def as_data(self) -> dict[str, Any]:
         """Return it as plain JSON data."""

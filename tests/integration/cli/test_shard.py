@@ -166,7 +166,9 @@ def test_drain_with_tables_leaves_the_slots_and_says_so(
 ) -> None:
     with_table(store_now, Table("audit", TableKind.LOCAL, shard=ShardId("s1")))
     said = two_shards("shard", "drain", "s1", "-o", "json")
-    assert said.data["notes"] == ["shard s1 still owns 32 slots: moves take them away"]
+    assert said.data["notes"] == [
+        "shard s1 still owns 32 slots: moves take them away, `shardrouter shard drain s1 --wait`"
+    ]
     assert counts(store_now) == {"s0": 32, "s1": 32}
     refused = two_shards("shard", "remove", "s1")
     assert (refused.code, "it owns 32 slots" in refused.err) == (1, True)
