@@ -158,10 +158,8 @@ class Job:
         self.move = self.tools.store.amend(self.move, **changes)
 
     def facts_with(self, **facts: Any) -> dict[str, Any]:
-        """Return the facts with more of them; what an operator changed meanwhile is kept."""
-        limits = self._renewal.newest().facts.get("limits")
-        kept = self.facts if limits is None else {**self.facts, "limits": limits}
-        return {**kept, **facts}
+        """Return the facts with more of them."""
+        return {**self.facts, **facts}
 
     def note(self, **facts: Any) -> None:
         """Add to what later steps rely on."""
