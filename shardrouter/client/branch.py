@@ -51,7 +51,7 @@ class Branch:
 
     def give_back(self) -> None:
         """Return the connection to its pool. Safe to call twice."""
-        self.checkout.give_back(self.shard)
+        self.checkout.give_back()
 
 
 def rollback_all(branches: Sequence[Branch]) -> None:

@@ -26,10 +26,10 @@ class CausalScope:
 
         self._lock = threading.Lock()
 
-    def record(self, shard: ShardId, position: Position) -> None:
-        """Note a commit."""
+    def record(self, shard: ShardId, position: Position, epoch: int = 0) -> None:
+        """Note a commit; ``epoch`` as in ``Token``."""
         with self._lock:
-            self.token = self.token.with_commit(shard, position)
+            self.token = self.token.with_commit(shard, position, epoch)
 
     def add_pending(self, shard: ShardId, gid: str) -> None:
         """Note a commit that the shard shows only later."""

@@ -70,16 +70,19 @@ class RouterCore:
         self.settings = settings
         self.runtime = runtime
         self.background = background
-        self.pools = Pools(settings.pool, make_engine, background.keeper.request_refresh)
+        self.pools = Pools(
+            settings.pool, make_engine, background.keeper.request_refresh, lambda: self._token_epoch
+        )
         self._on_close = on_close
         self._pooled_epoch = 0
+        self._token_epoch = 0
         self._watchers: tuple[Watcher, ...] = ()
         self._clock = clock
         self._process = os.getpid()
         self._closed = False
         self._own: OwnRows | None = None
         hold_seconds = settings.rebalance.hold_seconds
-        self.in_flight = InFlight(lambda: self.topology, runtime, hold_seconds, clock)
+        self.in_flight = InFlight(self._topology_for_context, runtime, hold_seconds, clock)
         background.keeper.on_change(self.in_flight.wake)
         background.keeper.on_lease(self.in_flight.move_lease)
         background.keeper.watch_drain(self.in_flight.drain)
@@ -94,6 +97,18 @@ class RouterCore:
         if self._closed or os.getpid() != self._process:
             self._refuse_use()
         return self.background.keeper.current()
+
+    def _topology_for_context(self) -> Topology:
+        """The current topology, a newer one where the context's token tells that there is one.
+
+        Another process may have written by a topology that has not reached this one yet, to a
+        shard that owns the rows since. Raises LeaseExpired, RouterClosed.
+        """
+        topology = self.topology
+        if current_scope().token.epoch > topology.epoch:
+            self.reload(topology.epoch)  # still an earlier one: the token is of another fleet
+            topology = self.topology
+        return topology
 
     def locate(
         self, key: Any = UNSET, shard: str | None = None, id: Any = UNSET
@@ -227,7 +242,7 @@ class RouterCore:
         checkout.connection.rollback()  # the questions opened a transaction
         if is_reached:
             return checkout
-        checkout.give_back(shard)
+        checkout.give_back()
         return None
 
     def _connect(self, topology: Topology, shard: Shard, node: Node, is_read: bool) -> Checkout:
@@ -297,7 +312,7 @@ class RouterCore:
         try:
             yield checkout.connection
         finally:
-            checkout.give_back(shard)
+            checkout.give_back()
 
     def fan_out(self, calls: list[Callable[[], T]]) -> list[T | Exception]:
         """Run the calls side by side, their commits joining the caller's token."""
@@ -308,6 +323,9 @@ class RouterCore:
 
     def _retire_pools(self, topology: Topology) -> None:
         """Dispose the pools of nodes that left the topology."""
+        if topology.motions or topology.floors:
+            # Race: another thread may have come with a later one already.
+            self._token_epoch = max(self._token_epoch, topology.epoch)
         self._pooled_epoch = topology.epoch
         for engine in self.pools.retire(node for _, node in topology.nodes()):
             engine.dispose()

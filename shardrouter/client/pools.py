@@ -28,10 +28,13 @@ class Pools:
         settings: PoolSettings,
         make_engine: "EngineFactory",
         on_slot_refused: Callable[[], None],
+        token_epoch: Callable[[], int],
     ) -> None:
+        """token_epoch: tells the epoch that goes into tokens, see ``Token``."""
         self._settings = settings
         self._make_engine = make_engine
         self._on_slot_refused = on_slot_refused
+        self._token_epoch = token_epoch
         self._engines: dict[tuple[NodeId, str], Engine] = {}
         self._lock = threading.Lock()
 
@@ -68,7 +71,8 @@ class Pools:
 
         @event.listens_for(engine, "connect")
         def know_commits(dbapi_connection: Any, record: Any) -> None:
-            driver_connection(dbapi_connection).on_commit = _commit_recorder(shard_id)
+            recorder = _commit_recorder(shard_id, self._token_epoch)
+            driver_connection(dbapi_connection).on_commit = recorder
 
         @event.listens_for(engine, "checkout")
         def refuse_dead(dbapi_connection: Any, record: Any, proxy: Any) -> None:
@@ -155,9 +159,9 @@ def checkout_error(error: Exception, shard: Shard, node: Node, epoch: Epoch) -> 
     return error
 
 
-def _commit_recorder(shard: ShardId) -> Callable[[Position], None]:
+def _commit_recorder(shard: ShardId, token_epoch: Callable[[], int]) -> Callable[[Position], None]:
     def record(position: Position) -> None:
-        current_scope().record(shard, position)
+        current_scope().record(shard, position, token_epoch())
 
     return record
 

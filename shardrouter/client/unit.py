@@ -40,7 +40,7 @@ class Checkout:
             self._connection = Connection(self._engine, self.pooled)
         return self._connection
 
-    def give_back(self, shard: Shard) -> None:
+    def give_back(self) -> None:
         """Return it to its pool; learn the position of commits that went unnoticed.
 
         A connection that is not as its next user expects it is closed instead. Safe to call twice.
@@ -56,7 +56,7 @@ class Checkout:
                 connection.rollback()
             if not driver.closed:
                 if driver.may_have_committed():
-                    _locate_commit(self.connection, driver, shard)
+                    _locate_commit(self.connection, driver)
                 if driver.read_only:
                     driver.only_read(False)
             if not driver.is_as_new() and self.pooled.is_valid:
@@ -222,14 +222,14 @@ class UnitOfWork:
         stay, self._stay = self._stay, None
         try:
             if held is not None:
-                held.give_back(self.shard)
+                held.give_back()
         finally:
             if stay is not None:
                 self._leave(stay)
 
 
-def _locate_commit(connection: Connection, driver: Any, shard: Shard) -> None:
+def _locate_commit(connection: Connection, driver: Any) -> None:
     row = connection.exec_driver_sql(POSITION_SQL).one()
-    current_scope().record(shard.id, read_position(row[0], row[1]))
+    driver.on_commit(read_position(row[0], row[1]))
     connection.rollback()
     driver.has_unknown_commit = False

@@ -26,27 +26,31 @@ class Token:
     """What a reader must have seen: a WAL position for some shards."""
 
     positions: Mapping[ShardId, Position] = field(default_factory=dict)
+    epoch: int = 0
+    """A reader that routes by an earlier topology may look on a shard that has lost the rows.
+    0 in a fleet in which no slot ever moved."""
 
     def need(self, shard: ShardId) -> Position | None:
         """Return the position a read of the shard must have seen, or None."""
         return self.positions.get(shard)
 
-    def with_commit(self, shard: ShardId, position: Position) -> Self:
-        """Return this token after a commit on the shard."""
+    def with_commit(self, shard: ShardId, position: Position, epoch: int = 0) -> Self:
+        """Return this token after a commit on the shard, routed by the topology of that epoch."""
         known = self.positions.get(shard)
         latest = position if known is None else known.latest(position)
-        return type(self)({**self.positions, shard: latest})
+        return type(self)({**self.positions, shard: latest}, max(self.epoch, epoch))
 
     def merged(self, other: Self) -> Self:
         """Return the token that demands what both demand."""
-        result = self
+        result = type(self)(self.positions, max(self.epoch, other.epoch))
         for shard, position in other.positions.items():
             result = result.with_commit(shard, position)
         return result
 
     def to_text(self) -> str:
         """Return the opaque form: at most a few dozen characters a shard."""
-        data = [VERSION, {s: [p.timeline, p.lsn] for s, p in sorted(self.positions.items())}]
+        positions = {s: [p.timeline, p.lsn] for s, p in sorted(self.positions.items())}
+        data = [VERSION, positions, *([self.epoch] if self.epoch else [])]
         raw = json.dumps(data, separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
@@ -60,10 +64,11 @@ class Token:
             )
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            version, positions = json.loads(raw)
+            version, positions, *rest = json.loads(raw)
             if version != VERSION:
                 raise ValueError(f"version {version!r}")
-            return cls({_shard(name): _position(value) for name, value in positions.items()})
+            read = {_shard(name): _position(value) for name, value in positions.items()}
+            return cls(read, _epoch(*rest))
         except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError) as error:
             raise TokenInvalid(
                 f"not a freshness token: {error}", hint="pass on what router.token() returned"
@@ -83,3 +88,9 @@ def _position(value: Any) -> Position:
     if not (0 <= timeline < MAX_TIMELINE and 0 <= lsn < MAX_LSN):
         raise ValueError("a position out of range")
     return Position(timeline, lsn)
+
+
+def _epoch(value: Any = 0) -> int:
+    if type(value) is not int or not 0 <= value < MAX_LSN:
+        raise ValueError("not an epoch")
+    return value

@@ -12,6 +12,7 @@ from shardrouter import AsyncRouter, Router
 from shardrouter.client import ShardSession
 from shardrouter.errors import ReplicaTooStale, RoutingError, SlotNotOwned, WrongShardKey
 from shardrouter.postgres import direct_connection, install_guards
+from shardrouter.routing import Token
 from shardrouter.topology import Motion, Position, ShardId, Topology, parse_lsn
 from tests.support.cluster import Cluster
 from tests.support.eventually import eventually
@@ -377,3 +378,32 @@ async def test_an_async_unit_of_work_is_repeated_too(
 
         await order(keys[0])
         assert arouter.shard_of(keys[0]).id == "s1"
+
+
+def test_a_token_brings_a_late_router_up_to_the_move(
+    router: Router, late: Router, cluster: Cluster, motions: Motions, keys: tuple[int, int, int]
+) -> None:
+    """The new owner has taken a write; another process reads after it, by an old topology."""
+    plant(cluster, "s1", keys[0])
+    new = motions.publish(Motion.MOVED, "s1")
+    guard(router, "s1", new)
+    eventually(lambda: router.topology.epoch == new.epoch)
+    with router.causal():
+        with router.session(keys[0]) as session:
+            session.add(Order(id=9, user_id=keys[0]))
+            session.commit()
+        token = router.token()
+    query = select(Order.id).where(Order.user_id == keys[0], Order.id == 9)
+    with late.causal(), late.session(keys[0], read="primary") as session:
+        assert session.scalar(query) is None, "it reads where the rows were"
+    with late.causal(token), late.session(keys[0], read="replica") as session:
+        assert session.scalar(query) == 9
+    assert late.topology.epoch == new.epoch
+
+
+def test_a_token_of_another_fleet_is_no_obstacle(
+    router: Router, keys: tuple[int, int, int]
+) -> None:
+    token = Token({}, epoch=1000).to_text()
+    with router.causal(token), router.session(keys[0], read="primary") as session:
+        assert session.get(User, keys[0]) is not None

@@ -14,7 +14,8 @@ from shardrouter.topology import Position, ShardId
 
 positions = st.builds(Position, st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1))
 shards = st.from_regex(r"[a-z][a-z0-9_-]{0,39}", fullmatch=True).map(ShardId)
-tokens = st.dictionaries(shards, positions, max_size=20).map(Token)
+epochs = st.just(0) | st.integers(0, 2**64 - 1)
+tokens = st.builds(Token, st.dictionaries(shards, positions, max_size=20), epochs)
 
 
 @given(tokens)
@@ -25,6 +26,7 @@ def test_text_form_gives_an_equal_token_back(token: Token) -> None:
 @given(tokens, tokens)
 def test_merged_demands_what_both_demand(one: Token, other: Token) -> None:
     merged = one.merged(other)
+    assert merged.epoch == max(one.epoch, other.epoch)
     for shard in {*one.positions, *other.positions}:
         need = merged.need(shard)
         assert need is not None
@@ -51,6 +53,10 @@ def encode(value: object) -> str:
         encode([1]),
         encode([2, {}]),
         encode([1, []]),
+        encode([1, {}, -1]),
+        encode([1, {}, True]),
+        encode([1, {}, 2**64]),
+        encode([1, {}, 1, 1]),
         encode([1, {"s0": 5}]),
         encode([1, {"s0": [1, 2, 3]}]),
         encode([1, {"s0": [1.0, 2]}]),
