@@ -2,8 +2,8 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from shardrouter import Router
 from shardrouter.catalog import CatalogStore, Move, MoveStore, NewMove, catalog_engine
+from shardrouter.errors import StaleEpoch
 from shardrouter.local import LocalFleet
 from shardrouter.postgres import check_guards
 from shardrouter.topology import DEFAULT_SLOTS, Shard, ShardId, Slot, Topology, plan_owners
@@ -32,7 +33,16 @@ QUICK: Final[Mapping[str, Any]] = {
 }
 """Settings of a test that does not want to wait; tests replace a mover that died themselves."""
 
+TIMELINE: Final = (
+    "SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name("
+    "pg_current_wal_lsn()), 8) END"
+)
+
 _NUMBERS: Final = itertools.count(1)
+
+
+class NoPrimaryNow(Exception):
+    """No node of a shard answers and takes writes."""
 
 
 class MovingBed:
@@ -147,6 +157,18 @@ class MovingBed:
     def topology(self) -> Topology:
         return self.catalog.load()
 
+    def publish(self, make: Callable[[Topology], Topology]) -> None:
+        """Publish ``make(newest topology)``, again when somebody else was faster."""
+        while True:
+            current = self.topology
+            try:
+                self.catalog.publish(
+                    make(current), expected=current.epoch, actor="tests", reason="a test"
+                )
+            except StaleEpoch:
+                continue
+            return
+
     @property
     def shards(self) -> tuple[str, ...]:
         """The shards of the newest topology."""
@@ -176,16 +198,27 @@ class MovingBed:
     # Shards
 
     def primary(self, shard: str) -> Connection:
-        """Open an autocommit connection to the node of the shard that is its primary now."""
-        for server in self.fleet.nodes:
-            if server.shard_id != shard or not server.is_running():
-                continue
-            connection = server.connect(self.cluster.database)
-            row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
-            if row == (False,):
-                return connection
+        """Open an autocommit connection to the node of the shard that is its primary now.
+
+        Of several that take writes that is the one on the latest timeline. Raises NoPrimaryNow.
+        """
+        found: dict[str, Connection] = {}
+        with ExitStack() as stack:
+            for server in self.fleet.nodes:
+                if server.shard_id == shard and server.is_running():
+                    connection = server.connect(self.cluster.database)
+                    stack.callback(connection.close)
+                    row = connection.execute(TIMELINE).fetchone()
+                    assert row is not None
+                    found[row[0]] = connection
+            latest = max(found, default="")
+            if not latest:
+                raise NoPrimaryNow(shard)
+            stack.pop_all()
+        primary = found.pop(latest)
+        for connection in found.values():
             connection.close()
-        raise AssertionError(f"shard {shard} has no primary")
+        return primary
 
     def one(self, shard: str, query: str, *values: object) -> Any:
         with self.primary(shard) as connection:

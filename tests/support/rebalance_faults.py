@@ -1,9 +1,10 @@
 """Faults of everything a move goes through: what is done to it, and how it is mended."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from shardrouter.topology import Role, Topology
 from tests.support.eventually import eventually
 from tests.support.rebalance_scene import Scene
 
@@ -111,4 +112,24 @@ def promote(scene: Scene, shard: str) -> None:
     fleet.node(f"{shard}-p").kill()
     with fleet.node(f"{shard}-r1").connect("postgres") as replica:
         replica.execute("SELECT pg_promote(true)")
-    eventually(lambda: scene.bed.one(shard, "SELECT 1") == 1)
+
+
+def come_back(scene: Scene, shard: str) -> None:
+    """Tell routers of the new primary, as an operator does; then start the old one as it was."""
+    bed = scene.bed
+    bed.publish(lambda topology: _with_primary(topology, shard, f"{shard}-r1"))
+    epoch = bed.topology.epoch
+    eventually(lambda: all(router.epoch >= epoch for router in bed.catalog.routers()))
+    bed.fleet.node(f"{shard}-p").start()
+
+
+def _with_primary(topology: Topology, shard_id: str, node_id: str) -> Topology:
+    shard = topology.shard(shard_id)
+    nodes = tuple(
+        replace(node, role=Role.PRIMARY if node.id == node_id else Role.REPLICA)
+        for node in shard.nodes
+    )
+    changed = replace(shard, nodes=nodes)
+    return topology.next(
+        shards=tuple(changed if known.id == shard_id else known for known in topology.shards)
+    )

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ from tests.support.eventually import PATIENCE, eventually
 VARIABLE: Final = "SHARDROUTER_FAILPOINT"
 EXIT_CODE: Final = 86  # of a mover that its failpoint has ended
 ROOT: Final = Path(__file__).parents[2]
-MOVE_SECONDS: Final = 45.0  # a small move on a busy machine, with a lease that has to run out
+MOVE_SECONDS: Final = 35.0  # a small move on a busy machine, with a lease that has to run out
 
 
 class MoverProcess:
@@ -53,6 +54,9 @@ class MoverProcess:
         try:
             return self._process.wait(deadline_seconds * PATIENCE)
         except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGUSR1)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.5)  # it says where it is
             raise AssertionError(f"{self.name} does not end:\n{self.log[-4000:]}") from None
 
     def wait_dead(self, deadline_seconds: float = MOVE_SECONDS) -> None:

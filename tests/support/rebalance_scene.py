@@ -7,10 +7,12 @@ from typing import Any, Final
 
 from shardrouter import Router
 from shardrouter.catalog import Move
-from shardrouter.topology import STATES, MoveState, Slot, Wish, key_slot
+from shardrouter.topology import STATES, MoveState, Slot, Wish
 from tests.plugins.fix_matrix import PROPERTY
 from tests.support.eventually import PATIENCE, eventually
-from tests.support.ledger_doors import LibraryDoor, OpenDoor
+from tests.support.ledger_doors import INSERT, LibraryDoor, OpenDoor
+from tests.support.ledger_shards import open_accounts
+from tests.support.ledger_tables import accounts_in
 from tests.support.ledger_work import Workload
 from tests.support.moving_bed import MovingBed
 from tests.support.moving_watch import Trespasser, watched
@@ -20,7 +22,7 @@ MOVING: Final = 8  # slots of the move
 STAYING: Final = 2  # on each shard, with accounts that clients write to as well
 ROWS: Final = 400
 SOAK_SECONDS: Final = 0.5  # long enough for a reverse stream to be made
-FINISH_SECONDS: Final = 60.0
+FINISH_SECONDS: Final = 40.0
 MOST_MOVERS: Final = 8
 
 ORDER: Final = [state.value for state in STATES]
@@ -64,11 +66,18 @@ class Scene:
                 work.wait_for_more(40)
         assert trespasser.refused > 0
 
-    def moving_account(self) -> int:
-        """Return an account of a slot that moves."""
-        slots = set(self.slots)
+    def open_quiet_account(self) -> tuple[int, int]:
+        """Return an account in a slot that moves, with an entry; clients leave both alone."""
+        slot = self.slots[0]
         count = self.bed.topology.slots
-        return next(a for a in self.bed.ledger.accounts if key_slot(a, count) in slots)
+        account = accounts_in([slot], len(self.bed.groups[slot]) + 1, count)[slot][-1]
+        number = self.bed.ledger.next_number()
+        with self.bed.router() as router:
+            self.bed.ledger.accounts += open_accounts(router, [account])
+            with router.connection(account) as connection:
+                connection.execute(INSERT, {"account": account, "number": number})
+        self.bed.ledger.note_rows([(account, number)])
+        return account, number
 
     # Movers
 
@@ -108,7 +117,7 @@ class Scene:
             if self.mover is None or not self.mover.is_running:
                 self.start()
             assert self.mover is not None
-            self.mover.wait(max(1.0, deadline - time.monotonic()))
+            self._wait(self.mover, deadline - time.monotonic())
             move = self.move()
             if move.is_over:
                 self.finished_after_seconds = time.monotonic() - began
@@ -120,6 +129,13 @@ class Scene:
             f"after {MOST_MOVERS} movers move {self.number} is {move.state},"
             f" attention {move.attention!r}\n{self.logs()}"
         )
+
+    def _wait(self, mover: MoverProcess, seconds: float) -> None:
+        try:
+            mover.wait(max(1.0, seconds) / PATIENCE)
+        except AssertionError as error:
+            move = self.move()
+            raise AssertionError(f"in {move.state}, {dict(move.progress)}: {error}") from None
 
     def wish(self, wish: Wish) -> None:
         self.bed.moves.wish(self.number, wish, actor="tests", reason="a test")
