@@ -71,8 +71,8 @@ class Holding:
         before, self._topology = self._topology, topology
         for session in [s for s in self._held if self._may_go(s, topology)]:
             self._wake(session)
-        has_moved = before is not None and (before.motions or before.owners != topology.owners)
-        if topology.motions or has_moved:
+        is_as_before = before is not None and before.owners == topology.owners
+        if topology.motions or not is_as_before or (before and before.motions):
             for pool in list(self._plane.pools()):
                 self._look_at_row(pool, topology)
                 for backend in list(pool.backends):
