@@ -20,6 +20,7 @@ from shardrouter.topology import ShardId
 
 QUERY_CANCELED: Final = "57014"
 _EXHAUSTED: Final = frozenset({"53100", "53200", "53300", "53400", "54000"})
+_CONSTRAINT: Final = "23"  # class of violations: unique, check, not null
 _NO_SESSION: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})
 
 
@@ -84,15 +85,23 @@ def _ours(error: exc.DBAPIError | psycopg.Error, shard: ShardId) -> ShardRouterE
             shard=shard,
             hint="grant the rights that docs/how-to/rebalance.md lists",
         )
-    if code in _EXHAUSTED:
-        return MoveError(f"the shard has run out: {said}", shard=shard, hint=_hint_of(cause))
-    return None
-
-
-def _hint_of(cause: BaseException) -> str:
     diag = getattr(cause, "diag", None)
-    told = getattr(diag, "message_hint", None)
-    return str(told) if told else "raise the limit, or wait until other moves are over"
+    if code in _EXHAUSTED:
+        hint = getattr(diag, "message_hint", None)
+        return MoveError(
+            f"the shard has run out: {said}",
+            shard=shard,
+            hint=hint or "raise the limit, or wait until other moves are over",
+        )
+    if code.startswith(_CONSTRAINT):
+        detail = getattr(diag, "message_detail", None)
+        return MoveError(
+            f"a row does not fit: {said}" + (f" ({detail})" if detail else ""),
+            shard=shard,
+            hint="see whose row stands there; rows of slots that the shard does not own are left"
+            " over from something else: delete them",
+        )
+    return None
 
 
 _LIMIT: Final = text("SELECT pg_catalog.set_config(:name, :value, true)")

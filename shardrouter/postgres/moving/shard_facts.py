@@ -153,20 +153,27 @@ SELECT current_setting('server_version_num')::int AS version,
  WHERE d.datname = pg_catalog.current_database()
 """
 )
+# Managed services have no superusers for their customers: membership in a role of theirs gives the
+# rights that the documentation of each grants to it. A role that is not there is nobody's.
 _RIGHTS: Final = text(
     """
 SELECT r.rolsuper AS is_superuser,
-       r.rolsuper OR (:may_anybody AND may_create AND CASE WHEN :may_anybody
+       r.rolsuper OR is_like_superuser OR (:may_anybody AND may_create AND CASE WHEN :may_anybody
          THEN pg_has_role((SELECT oid FROM pg_catalog.pg_roles
                             WHERE rolname = 'pg_create_subscription'), 'USAGE') END)
          AS may_subscribe,
-       r.rolsuper OR r.rolreplication AS may_replicate,
+       r.rolsuper OR r.rolreplication OR has_rds_replication AS may_replicate,
        may_create AS may_publish,
        pg_catalog.has_parameter_privilege('session_replication_role', 'SET')
          AS may_set_replication_role,
        r.rolsuper AS may_lock_ddl
   FROM pg_catalog.pg_roles r,
-       pg_catalog.has_database_privilege(current_database(), 'CREATE') AS may_create
+       pg_catalog.has_database_privilege(current_database(), 'CREATE') AS may_create,
+       (SELECT coalesce(bool_or(rolname <> 'rds_replication'), false) AS is_like_superuser,
+               coalesce(bool_or(rolname = 'rds_replication'), false) AS has_rds_replication
+          FROM pg_catalog.pg_roles
+         WHERE rolname IN ('rds_superuser', 'rds_replication', 'cloudsqlsuperuser', 'azure_pg_admin')
+           AND pg_catalog.pg_has_role(oid, 'USAGE')) AS managed
  WHERE r.rolname = current_user
 """
 )
