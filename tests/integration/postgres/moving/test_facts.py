@@ -75,6 +75,25 @@ def test_rights_of_an_ordinary_role(shards: MovingShards) -> None:
         run(shards.source_dsn, "DROP OWNED BY tests_plain; DROP ROLE tests_plain")
 
 
+@pytest.mark.parametrize(
+    ("role", "may_subscribe", "may_replicate"),
+    [("rds_superuser", True, False), ("rds_replication", False, True)],
+)
+def test_roles_of_managed_services_stand_for_rights(
+    shards: MovingShards, role: str, may_subscribe: bool, may_replicate: bool
+) -> None:
+    make = f"CREATE ROLE {role}; CREATE ROLE tests_managed; GRANT {role} TO tests_managed"
+    run(shards.source_dsn, f"{make}; GRANT pg_monitor TO tests_managed")
+    try:
+        with shards.source.begin() as c:
+            c.exec_driver_sql("SET LOCAL ROLE tests_managed")
+            rights = moving.shard_facts(c).rights
+        assert (rights.may_subscribe, rights.may_replicate) == (may_subscribe, may_replicate)
+        assert not rights.is_superuser
+    finally:
+        run(shards.source_dsn, f"DROP ROLE tests_managed; DROP ROLE {role}")
+
+
 def test_loads_of_slots(shards: MovingShards) -> None:
     shards.fill()
     with shards.source.begin() as c:
