@@ -70,7 +70,7 @@ class Crew:
         have come to rest.
         """
         halt = Stop() if stop is None else stop
-        run = _Round(self._carry, halt, on_progress, keep_going)
+        run = Round(self._carry, halt, on_progress, keep_going)
         run.all(numbers, jobs, Stops())
         if wait_soak and not halt.is_set():
             soaking = [n for n in numbers if self._moves.find(n).state is MoveState.SOAKING]
@@ -106,15 +106,13 @@ class Crew:
                 self._sleep(POLL_SECONDS)
 
 
-_Carry = Callable[[int, Stops, Stop, OnProgress], Move]
+Carry = Callable[[int, Stops, Stop, OnProgress], Move]
 
 
-class _Round:
+class Round:
     """Runs moves in threads; remembers the first error."""
 
-    def __init__(
-        self, carry: _Carry, halt: Stop, on_progress: OnProgress, keep_going: bool
-    ) -> None:
+    def __init__(self, carry: Carry, halt: Stop, on_progress: OnProgress, keep_going: bool) -> None:
         self._carry = carry
         self._halt = halt
         self._on_progress = on_progress

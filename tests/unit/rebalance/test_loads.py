@@ -1,0 +1,35 @@
+"""Load files, and shards that lack tables."""
+
+from pathlib import Path
+
+import pytest
+
+from shardrouter.errors import MoveRefused
+from shardrouter.rebalance.loads import Survey, read_loads
+from shardrouter.rebalance.price import SlotLoads
+from shardrouter.topology import ShardId
+
+
+def test_loads_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "loads.json"
+    path.write_text('{"3": 1.5, "0": 2}')
+    assert read_loads(path, 16)[:4] == (2.0, 0.0, 0.0, 1.5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"16": 1}', '{"-1": 1}', '{"1": -1}', '{"1": "NaN"}', '{"x": 1}', '{"1": null}'],
+)
+def test_anything_else_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "loads.json"
+    path.write_text(text)
+    with pytest.raises(MoveRefused, match="holds no loads"):
+        read_loads(path, 16)
+
+
+def test_a_shard_that_lacks_tables_takes_no_slots() -> None:
+    found = Survey(SlotLoads((), ()), {}, {}, {ShardId("s2"): ("public.orders",)})
+    found.require_tables(ShardId("s1"))
+    with pytest.raises(MoveRefused, match=r"lacks the registered tables public.orders") as raised:
+        found.require_tables(ShardId("s2"))
+    assert raised.value.hint == "make them with `shardrouter shard prepare s2`"
