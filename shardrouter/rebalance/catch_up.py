@@ -19,7 +19,7 @@ CLOSE_SECONDS: Final = 0.5  # a marker that arrives within this proves the targe
 def catch_up(job: Job) -> None:
     """Go on when a marker arrives soon and little WAL is left. Raises StreamLost, NeedsOperator."""
     wait_until_close(job)
-    with patient(job.on(job.move.target)), job.write(job.move.target) as connection:
+    with job.write(job.move.target) as connection, patient(connection):
         analyze(connection, job.tables())
     job.failpoint("catching_up.caught_up")
     job.advance(MoveState.VERIFYING, reason=f"{job.move.target} is close behind")

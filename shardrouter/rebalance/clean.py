@@ -6,6 +6,7 @@ from shardrouter.rebalance.job import Job
 from shardrouter.rebalance.motions import at_rest
 from shardrouter.rebalance.prepare import SCHEMA_LOCK
 from shardrouter.rebalance.routers import wait_for_routers
+from shardrouter.rebalance.soak import follow_failovers
 from shardrouter.rebalance.streams import drop_streams
 from shardrouter.topology import Direction, MoveState
 
@@ -13,6 +14,7 @@ from shardrouter.topology import Direction, MoveState
 def clean(job: Job) -> None:
     """Leave nothing of the move behind but its row in the catalog."""
     move = job.move
+    follow_failovers(job)
     wait_for_routers(job, move.epoch, writers=False)
     job.failpoint("cleaning.drained")
     drop_streams(job)

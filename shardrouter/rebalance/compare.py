@@ -23,7 +23,7 @@ from shardrouter.postgres.moving import (
 from shardrouter.rebalance.catch_up import send_marker
 from shardrouter.rebalance.job import Job
 from shardrouter.rebalance.sessions import patient
-from shardrouter.topology import ShardId, Table
+from shardrouter.topology import CUTTING_OVER, ShardId, Table
 
 ROUNDS: Final = 3  # a row that is changed and changed back can look wrong once, not so often
 SHOWN: Final = 10
@@ -141,5 +141,9 @@ def mismatch(job: Job, table: Table, keys: Sequence[Key]) -> MoveMismatch:
 
 @contextmanager
 def _reading(job: Job, shard: ShardId) -> Iterator[Connection]:
-    with patient(job.on(shard)), job.read(shard) as connection:
-        yield connection
+    with job.read(shard) as connection:
+        if job.move.state in CUTTING_OVER:  # few rows, and writers wait
+            yield connection
+        else:
+            with patient(connection):
+                yield connection

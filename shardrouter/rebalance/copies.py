@@ -52,7 +52,7 @@ def drop_origins(job: Job) -> None:
 
 
 def _has_rows(job: Job, shard: ShardId, table: Table) -> bool:
-    with patient(job.on(shard)), job.read(shard) as connection:
+    with job.read(shard) as connection, patient(connection):
         return has_rows(connection, table, job.move.slots, job.topology.slots)
 
 

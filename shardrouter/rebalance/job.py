@@ -27,7 +27,14 @@ from shardrouter.rebalance.failpoints import Failpoints
 from shardrouter.rebalance.identity import check_identity
 from shardrouter.rebalance.limits import limits_of
 from shardrouter.rebalance.renewal import Renewal
-from shardrouter.rebalance.sessions import Session, Sessions, close
+from shardrouter.rebalance.sessions import (
+    ANSWER_SECONDS,
+    CUTOVER_ANSWER_SECONDS,
+    Session,
+    Sessions,
+    close,
+    set_deadline,
+)
 from shardrouter.topology import (
     CUTTING_OVER,
     Direction,
@@ -226,6 +233,8 @@ class Job:
             check_identity(self.move, kept)
         if shard not in self._greeted and self.move.state is not MoveState.PLANNED:
             self._greet(kept)  # before, nothing may be changed
+        is_urgent = self.move.state in CUTTING_OVER and self.move.state is not MoveState.COMMITTED
+        set_deadline(kept.connection, CUTOVER_ANSWER_SECONDS if is_urgent else ANSWER_SECONDS)
         return kept.connection
 
     def session(self, shard: ShardId) -> Session:

@@ -53,7 +53,7 @@ def require_fit(job: Job, *, is_target_empty: bool) -> Findings:
     move, topology = job.move, job.load()
     source, target = job.on(move.source), job.on(move.target)
     needs = Needs(move.source, move.target, move.soak_seconds > 0, move.copy_mode == "safe")
-    with patient(target), job.read(move.source), job.read(move.target):
+    with job.read(move.source), job.read(move.target), patient(target):
         findings = examine(source, target, needs, topology, move.slots, rows=is_target_empty)
     if findings.problems:
         raise MoveRefused(
@@ -127,7 +127,7 @@ def _foreign_keys(connection: Connection, tables: Sequence[Table]) -> list[Forei
 
 def _note_size(job: Job) -> None:
     """Note how much there is to copy. Raises LimitReached when the target's disk is too small."""
-    with patient(job.on(job.move.source)), job.read(job.move.source) as connection:
+    with job.read(job.move.source) as connection, patient(connection):
         loads = slot_loads(connection, job.tables(), job.topology.slots)
     moving = [loads[slot] for slot in job.move.slots if slot in loads]
     job.progress["rows_total"] = sum(load.rows for load in moving)

@@ -21,6 +21,7 @@ from shardrouter.topology import Node, Shard, ShardId
 
 ANSWER_SECONDS: Final = 30.0  # for one statement that does not read whole tables
 IN_RECOVERY: Final = 0  # timelines count from 1
+CUTOVER_ANSWER_SECONDS: Final = 5.0  # while writers wait; routers refuse them after 10 s
 PATIENT_SECONDS: Final = 6 * 3600.0  # for one that may
 _KEEPALIVE: Final = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 
@@ -125,6 +126,12 @@ class Sessions:
             raise _unreachable(shard, node, error.orig) from error
 
 
+def set_deadline(connection: Connection, seconds: float) -> None:
+    """Close the connection when an answer to a statement takes longer."""
+    driver: Any = connection.connection.driver_connection
+    driver.answer_within_seconds = seconds
+
+
 def who(connection: Connection) -> Identity:
     """Ask a server who it is, within the caller's transaction."""
     row = connection.exec_driver_sql(_WHO).one()
@@ -133,7 +140,7 @@ def who(connection: Connection) -> Identity:
 
 @contextmanager
 def patient(connection: Connection, seconds: float = PATIENT_SECONDS) -> Iterator[None]:
-    """Let statements of the block take their time."""
+    """Let statements of the block take their time, if ``Job.on`` is not called in it."""
     driver: Any = connection.connection.driver_connection
     before = driver.answer_within_seconds
     driver.answer_within_seconds = seconds

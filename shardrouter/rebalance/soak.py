@@ -27,7 +27,7 @@ class StillSoaking(Exception):
 def soak(job: Job, *, wait: bool) -> None:
     """Go on when the time is over. Raises StillSoaking."""
     while True:
-        _follow_failovers(job)
+        follow_failovers(job)
         _look_at_stream(job)
         left = job.move.soak_seconds - job.age_seconds()
         job.progress["soak_seconds_left"] = max(0.0, left)
@@ -50,7 +50,7 @@ def lose_reverse(job: Job, reason: str) -> None:
     drop_streams(job)
 
 
-def _follow_failovers(job: Job) -> None:
+def follow_failovers(job: Job) -> None:
     """After a change of a primary: guards as the topology wants them, and no way back.
 
     What the old primary had sent or received last, the new one may not have.

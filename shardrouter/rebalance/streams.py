@@ -7,6 +7,8 @@ catalog before it is made, and dropped by what is noted there: a crash leaves no
 import logging
 from typing import Final
 
+from sqlalchemy import Connection
+
 from shardrouter.catalog import Artefact
 from shardrouter.errors import MoveError
 from shardrouter.postgres.moving import (
@@ -20,6 +22,7 @@ from shardrouter.postgres.moving import (
     drop_subscription,
     drop_sync_slots,
     enable_subscription,
+    has_portable_types,
     subscription_state,
 )
 from shardrouter.rebalance.job import Job
@@ -77,10 +80,18 @@ def make_subscription(job: Job, direction: Direction, *, copy_data: bool, enable
     job.record(shard, SUBSCRIPTION, name)
     with job.write(shard) as connection:
         oid = create_subscription(
-            connection, name, publisher.node.dsn, name, name, copy_data=copy_data, enabled=enabled
-        )
+            connection, name, publisher.node.dsn, name, name, copy_data=copy_data, enabled=enabled,
+            binary=all(has_portable_types(connection, table) for table in job.tables()),
+            synchronous_commit=_synchronous_commit(connection),
+        )  # fmt: skip
     if copy_data:
         _record_sync_slots(job, publisher.shard, shard, oid)
+
+
+def _synchronous_commit(connection: Connection) -> str:
+    """A target with synchronous standbys must have them before it tells that rows arrived."""
+    query = "SELECT pg_catalog.current_setting('synchronous_standby_names')"
+    return "on" if connection.exec_driver_sql(query).scalar_one() else "off"
 
 
 def enable(job: Job, direction: Direction) -> None:

@@ -96,5 +96,5 @@ def _require_parents(job: Job, key: ForeignKey) -> None:
 
 
 def _orphans(job: Job, shard: ShardId, key: ForeignKey) -> list[Key]:
-    with patient(job.on(shard)), job.read(shard) as connection:
+    with job.read(shard) as connection, patient(connection):
         return orphans(connection, key, job.move.slots, job.topology.slots)
