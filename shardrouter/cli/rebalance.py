@@ -26,7 +26,14 @@ from shardrouter.cli.rebalance_options import (
 from shardrouter.cli.rebalance_run import carry_out
 from shardrouter.cli.rebalance_tables import show_plan, show_statements, show_status
 from shardrouter.errors import MoveRefused
-from shardrouter.rebalance import Measure, RebalancePlan, Statement, read_plan, write_plan
+from shardrouter.rebalance import (
+    ADJUSTABLE,
+    Measure,
+    RebalancePlan,
+    Statement,
+    read_plan,
+    write_plan,
+)
 from shardrouter.topology import MoveState
 
 app = typer.Typer(help="Even out the shards while programs go on.", no_args_is_help=True)
@@ -193,7 +200,8 @@ def limits(
         "copy_jobs": copy_jobs,
         "delete_rows": delete_rows,
     }
-    wanted = {name: value for name, value in given.items() if reset or value is not None}
+    wanted: dict[str, Any] = dict.fromkeys(ADJUSTABLE) if reset else {}
+    wanted |= {name: value for name, value in given.items() if value is not None}
     if not wanted:
         raise typer.BadParameter("name a limit, or --reset")
     with open_rebalance(config) as bench:

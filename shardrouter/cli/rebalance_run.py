@@ -1,6 +1,6 @@
 """Carry moves out for a command: progress, metrics, signals, and what the end means."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import typer
 
@@ -11,7 +11,7 @@ from shardrouter.cli.rebalance_options import Bench
 from shardrouter.cli.rebalance_tables import show_moves
 from shardrouter.errors import MoveError, MoveRefused
 from shardrouter.rebalance import MoveMetrics, MoveStatus, OnProgress, Stop
-from shardrouter.topology import MoveState
+from shardrouter.topology import Direction, MoveState, Wish
 
 
 def carry_out(
@@ -30,8 +30,6 @@ def carry_out(
     typer.Exit(130) when the process was asked to stop before, MoveError as said.
     """
     metrics = MoveMetrics()
-    if metrics_port is not None:
-        metrics.serve(metrics_port)
 
     def work(show: OnProgress, stop: Stop) -> list[Move]:
         return bench.api.run(
@@ -43,19 +41,31 @@ def carry_out(
             stop=stop,
         )
 
-    ended, is_stopped = run_shown(moves, work)
+    with metrics.served(metrics_port):
+        ended, is_stopped = run_shown(moves, work)
     statuses = [MoveStatus(move) for move in ended]
     show_moves(statuses, output)
     if is_stopped and not all(move.is_over for move in ended):
         tell_how_to_resume(ended)
         raise typer.Exit(ExitCode.INTERRUPTED)
-    require_end(statuses, wanted_end, wait=wait)
+    wanted = {move.number: wanted_end_of(move, wanted_end) for move in moves}
+    require_end(statuses, wanted, wait=wait)
 
 
-def require_end(statuses: Sequence[MoveStatus], wanted: MoveState, *, wait: bool) -> None:
+def wanted_end_of(move: Move, usual: MoveState) -> MoveState:
+    """Return how a move shall end, by what was asked of it before. Pure."""
+    if move.wish is Wish.ABORT or move.state is MoveState.ABORTING:
+        return MoveState.ABORTED
+    goes_back = move.wish is Wish.REVERSE or move.direction is Direction.BACK
+    return MoveState.REVERSED if goes_back and move.wish is not Wish.FINISH else usual
+
+
+def require_end(
+    statuses: Sequence[MoveStatus], wanted: Mapping[int, MoveState], *, wait: bool
+) -> None:
     """Raise MoveError unless every move ended as wanted; soaking will do when nobody waits."""
-    fine = {wanted} if wait else {wanted, MoveState.SOAKING}
     for status in statuses:
+        fine = {wanted[status.number]} if wait else {wanted[status.number], MoveState.SOAKING}
         if status.state in fine and status.move.attention is None:
             continue
         if status.move.attention is not None:

@@ -13,7 +13,7 @@ from shardrouter.catalog import CatalogStore, JournalEvent, Move, NewMove
 from shardrouter.config import Settings
 from shardrouter.errors import MoveRefused, ShardRouterError
 from shardrouter.rebalance.dry_run import Statement, statements_of
-from shardrouter.rebalance.limits import with_limits
+from shardrouter.rebalance.limits import ADJUSTABLE, with_limits
 from shardrouter.rebalance.loads import Survey, survey
 from shardrouter.rebalance.plan import Batch, Measure, Proposal, Wanted, propose, propose_batch
 from shardrouter.rebalance.price import price_batches
@@ -282,8 +282,13 @@ class Rebalance:
     def limit(
         self, limits: Mapping[str, Any], *, reason: str = "rebalance limits"
     ) -> list[MoveStatus]:
-        """Change limits of all unfinished moves while they run. Raises SettingsError."""
-        with_limits(self._settings.rebalance, limits)  # refuses wrong names and values
+        """Change limits of all unfinished moves while they run. None: as the settings say.
+
+        Raises SettingsError for a wrong name or value.
+        """
+        strangers = dict.fromkeys(limits.keys() - ADJUSTABLE)
+        set_now = {name: value for name, value in limits.items() if value is not None}
+        with_limits(self._settings.rebalance, set_now | strangers)
         for status in self.status():
             self._moves.limit(status.number, limits, actor=self._actor, reason=reason)
         return self.status()

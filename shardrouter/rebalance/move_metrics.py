@@ -1,7 +1,7 @@
 """Metrics of moves, from what a mover shows or what the catalog holds of them."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from prometheus_client import start_http_server
 
 from shardrouter import metrics
 from shardrouter.catalog import Move
+from shardrouter.errors import SettingsError
 from shardrouter.rebalance.run_moves import OnProgress
 from shardrouter.topology import MoveState
 
@@ -19,9 +20,28 @@ class MoveMetrics:
     def __init__(self) -> None:
         self._seen: dict[int, Move] = {}
 
-    def serve(self, port: int) -> None:
-        """Serve the metrics of this process at ``/metrics`` of the port, on every address."""
-        start_http_server(port)
+    @contextmanager
+    def served(self, port: int | None) -> Iterator[None]:
+        """Serve this process's metrics at ``/metrics`` of the port for the block; None: nowhere.
+
+        On every address of the machine. Raises SettingsError when the port is taken.
+        """
+        if port is None:
+            yield
+            return
+        try:
+            server, thread = start_http_server(port)
+        except OSError as error:
+            raise SettingsError(
+                f"metrics cannot be served at port {port}: {error.strerror}",
+                hint="choose another --metrics-port",
+            ) from error
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
     def watching(self, show: OnProgress) -> OnProgress:
         """Return a progress callback that counts, then shows."""

@@ -194,6 +194,8 @@ def test_moves_are_paused_limited_resumed_and_given_up(
     assert limited.code == 0, limited.err
     assert moves.find(2).limits == {"delete_rows": 100, "max_p99_ms": 50.0}
     assert grown("rebalance", "limits").code == 2
+    assert grown("rebalance", "limits", "--reset", "--copy-jobs", "4").code == 0
+    assert moves.find(2).limits == {"copy_jobs": 4}
     assert grown("move", "abort", "1", "--yes").code == 0
     assert moves.find(1).state is MoveState.ABORTED
     done = grown("rebalance", "resume", "-o", "json")

@@ -10,7 +10,7 @@ from shardrouter.cli.isolate import key_types, slot_of_key
 from shardrouter.cli.move_progress import MoveDisplay, detail_of, line_of
 from shardrouter.cli.output import ExitCode, exit_code_of
 from shardrouter.cli.rebalance_options import read_exclusions, read_slots
-from shardrouter.cli.rebalance_run import require_end
+from shardrouter.cli.rebalance_run import require_end, wanted_end_of
 from shardrouter.errors import (
     CommitInDoubt,
     MoveBusy,
@@ -22,7 +22,16 @@ from shardrouter.errors import (
     StaleEpoch,
 )
 from shardrouter.rebalance import MoveStatus
-from shardrouter.topology import KeyColumn, KeyType, MoveState, Table, TableKind, slot_of
+from shardrouter.topology import (
+    Direction,
+    KeyColumn,
+    KeyType,
+    MoveState,
+    Table,
+    TableKind,
+    Wish,
+    slot_of,
+)
 from tests.support.move_rows import some_move
 from tests.support.topologies import small_topology
 
@@ -119,13 +128,27 @@ def ended(state: MoveState, **changes: Any) -> MoveStatus:
 
 
 def test_the_end_that_was_wanted() -> None:
-    require_end([ended(MoveState.DONE)], MoveState.DONE, wait=True)
-    require_end([ended(MoveState.SOAKING)], MoveState.DONE, wait=False)
+    done = {1: MoveState.DONE}
+    require_end([ended(MoveState.DONE)], done, wait=True)
+    require_end([ended(MoveState.SOAKING)], done, wait=False)
     with pytest.raises(MoveRefused, match="move 1 is soaking"):
-        require_end([ended(MoveState.SOAKING)], MoveState.DONE, wait=True)
+        require_end([ended(MoveState.SOAKING)], done, wait=True)
     with pytest.raises(MoveRefused, match="move 1 is aborted"):
-        require_end([ended(MoveState.ABORTED)], MoveState.DONE, wait=True)
+        require_end([ended(MoveState.ABORTED)], done, wait=True)
     with pytest.raises(MoveError, match="needs attention: rows differ"):
-        require_end(
-            [ended(MoveState.VERIFYING, attention="rows differ")], MoveState.DONE, wait=True
-        )
+        require_end([ended(MoveState.VERIFYING, attention="rows differ")], done, wait=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({}, MoveState.DONE),
+        ({"wish": Wish.ABORT}, MoveState.ABORTED),
+        ({"state": MoveState.ABORTING}, MoveState.ABORTED),
+        ({"wish": Wish.REVERSE}, MoveState.REVERSED),
+        ({"direction": Direction.BACK}, MoveState.REVERSED),
+        ({"direction": Direction.BACK, "wish": Wish.FINISH}, MoveState.DONE),
+    ],
+)
+def test_what_was_asked_before_is_carried_out(changes: dict[str, Any], end: MoveState) -> None:
+    assert wanted_end_of(replace(some_move(), **changes), MoveState.DONE) is end

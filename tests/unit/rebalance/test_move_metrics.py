@@ -1,16 +1,19 @@
 """Metrics of moves: what is counted between two looks, and what the page says of them."""
 
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.request import urlopen
 
 import pytest
 from prometheus_client import REGISTRY
 
 from shardrouter import metrics
 from shardrouter.catalog import Move
+from shardrouter.errors import SettingsError
 from shardrouter.rebalance.move_metrics import MoveMetrics
 from shardrouter.topology import MoveState
 from tests.support.move_rows import some_move
@@ -95,6 +98,22 @@ def test_a_mover_is_watched_on_the_way_to_the_screen(seen: MoveMetrics) -> None:
     show(move(), {"rows_copied": 6})
     assert shown == [6]
     assert value("move_rows_copied", **LABELS) == 6
+
+
+def test_they_are_served_while_moves_run(seen: MoveMetrics) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with seen.served(port):
+        seen.see(move(progress={"rows_total": 123}))
+        with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert b"shardrouter_move_rows_total{" in answer.read()
+        with pytest.raises(SettingsError, match="cannot be served"), seen.served(port):
+            pass
+    with pytest.raises(OSError), urlopen(f"http://127.0.0.1:{port}/metrics"):
+        pass
+    with seen.served(None):
+        pass
 
 
 def test_the_page_lists_them() -> None:
