@@ -75,7 +75,7 @@ def pause_rows(what: str, found: Paused) -> list[Row]:
             bound = BOUND_MS if (view, name) == ("mover", "p99") else None
             rows.append(
                 Row(
-                    f"write pause, {what}, seen by the {view}, {name} of {len(samples)} moves",
+                    f"write pause {name} seen by the {view}, {what}",
                     *("ms", value.median, value.low, value.high, bound),
                 )
             )
