@@ -21,8 +21,8 @@ def test_the_pause_that_must_be_short_is_the_movers_99th_percentile():
 
 def test_one_failed_transaction_breaks_the_bound():
     found = Paused([30.0], [50.0], Notes(failed=1), put_off=0)
-    holds = {row.unit: row.holds for row in pause_rows("a load", found)}
-    assert holds["of 1"] is False
+    holds = {row.name: row.holds for row in pause_rows("a load", found)}
+    assert holds["failed transactions, a load"] is False
 
 
 def test_a_limit_is_between_quiet_and_disturbed_writes():
