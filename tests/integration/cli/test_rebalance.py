@@ -14,6 +14,7 @@ from shardrouter.catalog import CatalogStore, NewMove, catalog_engine
 from shardrouter.topology import MoveState, ShardId
 from tests.integration.cli.conftest import Run
 from tests.support.cluster import Cluster
+from tests.support.eventually import eventually
 from tests.support.moving_bed import drop_subscriptions
 from tests.support.orders import Base, User
 
@@ -177,6 +178,7 @@ def test_a_shard_is_emptied(grown: Run, store: CatalogStore, router: Router) -> 
     assert {(move["from"], move["state"]) for move in said.data} == {("s2", "done")}
     assert store.load().slot_counts()["s2"] == 0
     assert grown("shard", "remove", "s2").code == 0
+    eventually(lambda: "s2" not in router.topology.slot_counts())
     assert sum(count_users(router).values()) == len(KEYS)
 
 
