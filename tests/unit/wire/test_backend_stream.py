@@ -326,6 +326,19 @@ def test_the_server_skips_until_sync(streams: StreamTwin):
     assert stream.feed(SYNTAX + READY) & Seen.QUIET
 
 
+@pytest.mark.parametrize("asked", [[Owed.QUERY], [Owed.BIND, Owed.EXECUTE, Owed.SYNC]])
+def test_the_rest_of_an_answer_can_be_kept_back(streams: StreamTwin, asked: list[Owed]):
+    stream = streams.backend_stream()
+    for code in asked:
+        stream.expect(code)
+    stream.feed(SYNTAX)
+    stream.take_over()
+    assert stream.owed() == Owed.OWN
+    assert stream.feed(READY) == Seen.QUIET | Seen.EVENTS | Seen.CUT
+    assert (stream.pieces, stream.ready_count) == ([], 0)
+    assert [kind for kind, _ in stream.events][-1] == FOR_US + ord("Z")
+
+
 def test_answered_entries_are_dropped(streams: StreamTwin):
     stream = streams.backend_stream()
     for _ in range(10_000):
