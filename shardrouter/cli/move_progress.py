@@ -1,5 +1,6 @@
 """Show moves while they run, and let Ctrl-C and SIGTERM end this process without harm to them."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shardrouter.catalog import Move
-from shardrouter.cli.output import stderr
+from shardrouter.cli.output import ExitCode, stderr
 from shardrouter.cli.quantities import bytes_words, part_words, seconds_words
 from shardrouter.cli.rebalance_tables import state_words
 from shardrouter.rebalance import MoveStatus, OnProgress, Stop
@@ -34,6 +35,8 @@ class MoveDisplay:
         self._tell = tell
         """Told a line for each change of a state, where no table can be kept on the screen."""
 
+        self._word = ""
+
     def __call__(self, move: Move, progress: Mapping[str, Any]) -> None:
         """Note how a move stands."""
         with self._lock:
@@ -44,8 +47,15 @@ class MoveDisplay:
         if is_news and self._tell is not None:
             self._tell(line_of(move, progress))
 
+    def say(self, text: str) -> None:
+        """Show a word on the work as a whole. Called by signal handlers."""
+        if self._tell is not None:
+            self._tell(text)
+        self._word = text
+
     def __rich__(self) -> Table:
         table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+        table.caption = self._word or None
         for column in _COLUMNS:
             table.add_column(column, overflow="ellipsis", no_wrap=True)
         with self._lock:
@@ -109,22 +119,24 @@ def run_shown(
     """
     stop = Stop()
     console = Console(stderr=True)
-    with _signals_ask(stop):
-        if not console.is_terminal:
-            display = MoveDisplay(moves, lambda line: stderr.print(line, markup=False))
+    is_screen = console.is_terminal
+    display = MoveDisplay(moves, None if is_screen else _tell)
+    with _signals_ask(stop, display.say):
+        if not is_screen:
             return work(display, stop), stop.is_set()
-        display = MoveDisplay(moves, None)
         with Live(display, console=console, refresh_per_second=REFRESHES_A_SECOND):
             return work(display, stop), stop.is_set()
 
 
 @contextmanager
-def _signals_ask(stop: Stop) -> Iterator[None]:
+def _signals_ask(stop: Stop, say: Callable[[str], None]) -> Iterator[None]:
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
-            raise KeyboardInterrupt
+            # As after a crash: whoever resumes finds all it needs in the catalog and the shards.
+            stderr.show_cursor(True)
+            os._exit(ExitCode.INTERRUPTED)
         stop.set()
-        stderr.print("stopping; once more ends it at once", markup=False)
+        say("stopping; once more ends it at once")
 
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread hears signals
@@ -135,6 +147,10 @@ def _signals_ask(stop: Stop) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _tell(line: str) -> None:
+    stderr.print(line, markup=False)
 
 
 def tell_how_to_resume(moves: Sequence[Move]) -> None:
