@@ -156,6 +156,14 @@ def test_a_move_soaks_is_verified_and_comes_back(
         "public.users: 1 rows are equal on both sides\n"
     )
     assert router.shard_of(7).id == "s2"
+    with cluster.connect(f"{source}-p") as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("UPDATE orders SET note = 'forged' WHERE user_id = 7")
+        differs = grown("move", "verify", number)
+        connection.execute("UPDATE orders SET note = 'first' WHERE user_id = 7")
+    assert differs.code == 1
+    assert "1 rows of public.orders differ" in differs.err
+    assert "forged" in differs.err
     back = grown("move", "reverse", number, "--yes")
     assert back.code == 0, back.err
     assert router.topology.owners[slot] == source
