@@ -71,7 +71,8 @@ class Growth:
 
     def check(self) -> None:
         """No statement has failed, and everything is where it belongs."""
-        assert [str(failure) for failure in self.bed.ledger.failures] == []
+        if self.bed.ledger.failures:
+            raise AssertionError("\n".join(["", *map(str, self.bed.ledger.failures)]))
         self.bed.wait_clean()
 
 
