@@ -47,13 +47,12 @@ def digest_chunk(
     its isolation level decides what is seen.
     """
     rows = _prepare(connection, table, slots, slot_count)
-    names = ", ".join(f"k{i}" for i in range(len(rows.key.columns)))
+    last = ", ".join(f"k{i}::text" for i in range(len(rows.key.columns)))
     row = run_verbatim(
         connection,
-        f"WITH chunk AS MATERIALIZED ({rows.hashes_sql(after)} LIMIT {limit:d})"
-        " SELECT (SELECT count(*) FROM chunk) AS rows,"
-        " (SELECT sum(hash)::text FROM chunk) AS digest,"
-        f" (SELECT ARRAY[{names}] FROM chunk OFFSET {limit - 1:d} LIMIT 1) AS last",
+        f"WITH chunk AS MATERIALIZED ({rows.chunk_sql(after)} LIMIT {limit:d})"
+        " SELECT count(*) AS rows, sum(hash)::text AS digest,"
+        f" (SELECT ARRAY[{last}] FROM chunk OFFSET {limit - 1:d} LIMIT 1) AS last FROM chunk",
     ).one()
     return Chunk(tuple(row.last) if row.last else None, row.rows, row.digest or "0")
 

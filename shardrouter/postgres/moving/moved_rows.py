@@ -32,8 +32,15 @@ class MovedRows:
         key, columns = primary_key(connection, table), moved_columns(connection, table)
         return cls(table, key, columns, in_slots_sql(table.key, slots, slot_count))
 
+    def chunk_sql(self, after: Key | None) -> str:
+        """Return a query of ``hash, k0, k1 ...``, the keys as they are, ordered by the key."""
+        keys = ", ".join(f"{name} AS k{i}" for i, name in enumerate(self.key.quoted))
+        where = " AND ".join((self.condition, *self._bound(">", after)))
+        source = f"FROM {table_sql(self.table)} AS moved_row WHERE {where}"
+        return f"SELECT {self._hash()}, {keys} {source} ORDER BY {', '.join(self.key.quoted)}"
+
     def hashes_sql(self, after: Key | None, upto: Key | None = None) -> str:
-        """Return a query of ``hash, k0, k1 ...``, ordered by the key."""
+        """Return a query of ``hash, k0, k1 ...``, the keys as text, ordered by the key."""
         bounds = [*self._bound(">", after), *self._bound("<=", upto)]
         where = " AND ".join((self.condition, *bounds))
         order = ", ".join(self.key.quoted)

@@ -16,6 +16,7 @@ from shardrouter.topology import parse_lsn
 PLUGIN: Final = "pgoutput"
 _FAILOVER_SINCE: Final = 170000  # server_version_num: slots that standbys keep copies of
 _INVALIDATION_SINCE: Final = 170000
+_DUPLICATE_OBJECT: Final = "42710"
 _UNDEFINED_OBJECT: Final = "42704"
 _IN_USE: Final = "55006"
 _END_MS: Final = 5000
@@ -65,21 +66,24 @@ def create_slot(
     server that hold a transaction id to end. Raises LockTimeout, naming them, after
     ``wait_seconds``; MoveTakenOver; MoveError when the server has no slot left.
     """
-    standing = slot_state(connection, name)
+    with connection.begin():
+        standing = slot_state(connection, name)
+        has_failover = _version(connection) >= _FAILOVER_SINCE
     if standing.confirmed_flush is not None:
         return standing.confirmed_flush
-    options = ", failover => true" if failover and _version(connection) >= _FAILOVER_SINCE else ""
+    options = ", failover => true" if failover and has_failover else ""
     statement = text(
         "SELECT lsn::text FROM pg_catalog.pg_create_logical_replication_slot("
         f":name, '{PLUGIN}', temporary => false{options})"
     )
-    connection.rollback()  # what was read has begun a transaction
     try:
         with connection.begin():
             see_token(connection, move, token)
             limit_waits(connection, lock_seconds=wait_seconds, seconds=wait_seconds)
             return parse_lsn(connection.execute(statement, {"name": name}).scalar_one())
     except exc.DBAPIError as error:
+        if sqlstate_of(error) == _DUPLICATE_OBJECT:
+            raise _half_made(name) from error
         if not has_timed_out(error):
             raise
         raise _still_running(connection, name, wait_seconds) from error
@@ -127,13 +131,19 @@ def advance_slot(connection: Connection, name: str, *, move: int, token: int) ->
     """Let the slot pass over all that is committed here by now; return its new LSN.
 
     Nothing reads the slot now. For the reverse stream, which must not bring back what the
-    forward stream brought. Runs transactions of its own. Raises MoveTakenOver.
+    forward stream brought. Runs transactions of its own. Raises MoveTakenOver; MoveError when the
+    slot is gone.
     """
     flushed = flush_wal(connection, move=move, token=token)
     with connection.begin():
         see_token(connection, move, token)
-        row = connection.execute(_ADVANCE, {"name": name, "lsn": flushed}).one()
-        return parse_lsn(row.lsn)
+        row = connection.execute(_ADVANCE, {"name": name, "lsn": flushed}).one_or_none()
+    if row is None:
+        raise MoveError(
+            f"the replication slot {name} is gone",
+            hint="it was dropped, or lost in a failover: the stream cannot go on",
+        )
+    return parse_lsn(row.lsn)
 
 
 def flush_wal(connection: Connection, *, move: int, token: int) -> int:
@@ -176,6 +186,13 @@ def _slot_state(row: Any) -> SlotState:
 
 def _version(connection: Connection) -> int:
     return int(connection.execute(_VERSION).scalar_one())
+
+
+def _half_made(name: str) -> MoveError:
+    return MoveError(
+        f"another session is making the replication slot {name}",
+        hint="it is tried again; that session ends with the mover that it belongs to",
+    )
 
 
 def _still_running(connection: Connection, name: str, wait_seconds: float) -> LockTimeout:

@@ -61,6 +61,9 @@ class ShardFacts:
     logical_workers: Room
     """Apply workers and those of first copies; also bounded by ``max_worker_processes``."""
 
+    replication_origins: Room
+    """Each subscription takes one, and each first copy that is under way."""
+
     sync_workers_per_subscription: int
     max_slot_wal_keep_bytes: int | None
     """The most WAL that a slot may keep back before it is lost; None: no limit."""
@@ -95,6 +98,7 @@ def shard_facts(connection: Connection) -> ShardFacts:
         replication_slots=_room(row.max_slots, row.used_slots),
         wal_senders=_room(row.max_senders, row.used_senders),
         logical_workers=_room(row.max_workers, row.used_workers),
+        replication_origins=_room(row.max_origins, row.used_origins),
         sync_workers_per_subscription=row.sync_workers,
         max_slot_wal_keep_bytes=None if row.keep_mb < 0 else row.keep_mb << 20,
         role_statement_timeout_ms=row.statement_timeout_ms,
@@ -142,6 +146,9 @@ SELECT current_setting('server_version_num')::int AS version,
        (SELECT count(*) FROM pg_catalog.pg_stat_replication) AS used_senders,
        current_setting('max_logical_replication_workers')::int AS max_workers,
        (SELECT count(pid) FROM pg_catalog.pg_stat_subscription) AS used_workers,
+       coalesce(current_setting('max_active_replication_origins', true),
+                current_setting('max_replication_slots'))::int AS max_origins,
+       (SELECT count(*) FROM pg_catalog.pg_replication_origin) AS used_origins,
        current_setting('max_sync_workers_per_subscription')::int AS sync_workers,
        (SELECT setting::bigint FROM pg_catalog.pg_settings
          WHERE name = 'max_slot_wal_keep_size') AS keep_mb,
@@ -172,7 +179,8 @@ SELECT r.rolsuper AS is_superuser,
        (SELECT coalesce(bool_or(rolname <> 'rds_replication'), false) AS is_like_superuser,
                coalesce(bool_or(rolname = 'rds_replication'), false) AS has_rds_replication
           FROM pg_catalog.pg_roles
-         WHERE rolname IN ('rds_superuser', 'rds_replication', 'cloudsqlsuperuser', 'azure_pg_admin')
+         WHERE rolname
+            IN ('rds_superuser', 'rds_replication', 'cloudsqlsuperuser', 'azure_pg_admin')
            AND pg_catalog.pg_has_role(oid, 'USAGE')) AS managed
  WHERE r.rolname = current_user
 """

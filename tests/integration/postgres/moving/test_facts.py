@@ -46,6 +46,7 @@ def test_facts(shards: MovingShards, cluster: Cluster) -> None:
     with shards.target.begin() as c:
         theirs = moving.shard_facts(c)
     assert theirs.logical_workers.free == theirs.logical_workers.limit - 1
+    assert theirs.replication_origins.free < theirs.replication_origins.limit
     assert theirs.system_id != facts.system_id and theirs.collation == facts.collation
 
 

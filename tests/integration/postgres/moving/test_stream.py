@@ -6,7 +6,7 @@ from time import sleep
 import psycopg
 import pytest
 
-from shardrouter.errors import LockTimeout, MoveTakenOver
+from shardrouter.errors import LockTimeout, MoveError, MoveTakenOver
 from shardrouter.postgres import moving
 from shardrouter.topology import Slot, Table
 from shardrouter.topology.move import Direction
@@ -123,7 +123,8 @@ def test_a_slot_names_the_transactions_it_waits_for(shards: MovingShards) -> Non
             moving.create_slot(c, NAME, **OURS, wait_seconds=0.3)
         run(shards.source_dsn, "ROLLBACK PREPARED 'tests waits'")
     with shards.source.connect() as c:
-        assert moving.create_slot(c, NAME, **OURS, wait_seconds=10) > 0
+        made = moving.create_slot(c, NAME, **OURS, wait_seconds=10)
+        assert made == moving.create_slot(c, NAME, **OURS) > 0
 
 
 def test_an_advanced_slot_brings_nothing_from_before(shards: MovingShards) -> None:
@@ -140,6 +141,11 @@ def test_an_advanced_slot_brings_nothing_from_before(shards: MovingShards) -> No
         moving.enable_subscription(c, NAME)
     shards.wait_streamed()
     assert run(shards.target_dsn, "SELECT DISTINCT note FROM orders") == [("after",)]
+
+
+def test_a_lost_slot_is_not_advanced(shards: MovingShards) -> None:
+    with shards.source.connect() as c, pytest.raises(MoveError, match="is gone"):
+        moving.advance_slot(c, NAME, **OURS)
 
 
 def test_the_state_of_a_slot(shards: MovingShards) -> None:
