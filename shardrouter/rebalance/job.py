@@ -117,7 +117,12 @@ class Job:
         self._watch_at = self._show_at = float("-inf")
         self.fleet = tools.catalog.fleet().id
         self._renewal = Renewal(
-            tools.store, move, tools.settings.mover_lease_seconds, lambda: dict(self.progress)
+            tools.store,
+            move,
+            tools.settings.mover_lease_seconds,
+            progress=lambda: dict(self.progress),
+            is_urgent=lambda: self.paused_at is not None,
+            clock=tools.clock,
         )
         self._renewal.start()
 

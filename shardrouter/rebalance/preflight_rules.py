@@ -14,6 +14,7 @@ from shardrouter.topology import ShardId, Table
 
 OLD_TRANSACTION_SECONDS: Final = 60.0
 SHORT_TIMEOUT_MS: Final = 600_000  # a first copy may take longer than ten minutes
+ORIGINS_SINCE: Final = 180000  # server_version_num: origins have a limit of their own
 _LARGE_OBJECTS: Final = frozenset({"oid", "lo"})
 _COLLATED: Final = frozenset({"text", "varchar", "bpchar", "citext", "name"})
 
@@ -137,14 +138,22 @@ def _subscriber_problems(shard: ShardId, facts: ShardFacts) -> Iterator[Problem]
             "the role may not make subscriptions",
             "GRANT pg_create_subscription (16 and later) and CREATE ON DATABASE, or a superuser",
         )
-    if facts.logical_workers.free < 2:
-        limit = facts.logical_workers.limit
-        yield Problem(
-            shard,
-            f"{facts.logical_workers.free} of max_logical_replication_workers = {limit} are free,"
-            " 2 are needed",
-            f"ALTER SYSTEM SET max_logical_replication_workers = {limit + 2}, then restart",
-        )
+    for name, room, wanted in (
+        ("max_logical_replication_workers", facts.logical_workers, 2),
+        (_origins_setting(facts), facts.replication_origins, 1),
+    ):
+        if room.free < wanted:
+            yield Problem(
+                shard,
+                f"{room.free} of {name} = {room.limit} are free, {wanted} are needed",
+                f"ALTER SYSTEM SET {name} = {room.limit + wanted}, then restart",
+            )
+
+
+def _origins_setting(facts: ShardFacts) -> str:
+    """Return which setting bounds the origins, of which each subscription has one."""
+    own = facts.version >= ORIGINS_SINCE
+    return "max_active_replication_origins" if own else "max_replication_slots"
 
 
 def server_notes(needs: Needs, source: ShardFacts, target: ShardFacts) -> Iterator[str]:

@@ -24,11 +24,20 @@ class Renewal:
     """Renews the lease of a claimed move until ``stop``."""
 
     def __init__(
-        self, store: MoveStore, move: Move, lease_seconds: float, progress: Progress
+        self,
+        store: MoveStore,
+        move: Move,
+        lease_seconds: float,
+        progress: Progress,
+        is_urgent: Callable[[], bool],
+        clock: Callable[[], float],
     ) -> None:
+        """is_urgent: the step writes to the row while writers wait, and is not to meet us there."""
         self._store = store
         self._lease_seconds = lease_seconds
         self._progress = progress
+        self._is_urgent = is_urgent
+        self._clock = clock
         self._seen = move
         self._taken_over: MoveTakenOver | None = None
         self._stop = threading.Event()
@@ -50,9 +59,13 @@ class Renewal:
 
     def _run(self) -> None:
         pause = min(self._lease_seconds / RENEWALS_A_LEASE, LONGEST_PAUSE_SECONDS)
+        renewed_at = self._clock()
         while not self._stop.wait(pause):
+            if self._is_urgent() and self._clock() - renewed_at < self._lease_seconds / 2:
+                continue
             try:
                 self._seen = self._store.renew(self._seen, self._lease_seconds, self._progress())
+                renewed_at = self._clock()
             except MoveTakenOver as error:
                 self._taken_over = error
                 return

@@ -39,6 +39,7 @@ SOURCE = ShardFacts(
     replication_slots=Room(20, 10),
     wal_senders=Room(20, 10),
     logical_workers=Room(8, 8),
+    replication_origins=Room(10, 10),
     sync_workers_per_subscription=2,
     max_slot_wal_keep_bytes=None,
     role_statement_timeout_ms=0,
@@ -109,6 +110,11 @@ def test_a_source_that_cannot_publish(changes: dict[str, Any], told: str):
         ({"encoding": "LATIN1"}, "ENCODING 'UTF8'"),
         ({"system_id": "1"}, "the very database of the source"),
         ({"logical_workers": Room(4, 1)}, "max_logical_replication_workers = 6"),
+        ({"replication_origins": Room(9, 0)}, "max_active_replication_origins = 10"),
+        (
+            {"replication_origins": Room(9, 0), "version": 170000},
+            "ALTER SYSTEM SET max_replication_slots = 10",
+        ),
         ({"rights": replace(RIGHTS, may_subscribe=False)}, "pg_create_subscription"),
     ],
 )
