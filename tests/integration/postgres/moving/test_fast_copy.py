@@ -1,6 +1,7 @@
 """A copy at an exported snapshot, in parts, that the stream continues without a gap."""
 
 from time import sleep
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,8 @@ from tests.support.moving_shards import (
     run,
 )
 
-SESSION = {"application_name": moving.session_name(MOVE, TOKEN)}
-OF = {"move": MOVE, "attempt": ATTEMPT, "token": TOKEN}
+SESSION: dict[str, Any] = {"application_name": moving.session_name(MOVE, TOKEN)}
+OF: dict[str, Any] = {"move": MOVE, "attempt": ATTEMPT, "token": TOKEN}
 
 
 def copy(

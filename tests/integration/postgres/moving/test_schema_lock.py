@@ -1,6 +1,7 @@
 """Moving tables stay as they are: DDL, TRUNCATE and key changes are refused, all else goes on."""
 
 from time import sleep
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,7 +21,7 @@ from tests.support.moving_shards import (
 )
 
 REFUSED = psycopg.errors.ObjectNotInPrerequisiteState
-OTHER = {"move": 8, "token": 1}
+OTHER: dict[str, Any] = {"move": 8, "token": 1}
 
 
 def lock(shards: MovingShards, slots: tuple[Slot, ...] = SLOTS, **ours: int) -> bool:

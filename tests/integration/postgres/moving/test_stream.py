@@ -2,9 +2,11 @@
 
 from contextlib import closing
 from time import sleep
+from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import Connection
 
 from shardrouter.errors import LockTimeout, MoveError, MoveTakenOver
 from shardrouter.postgres import moving
@@ -13,12 +15,14 @@ from shardrouter.topology.move import Direction
 from tests.support.eventually import eventually
 from tests.support.moving_shards import (
     ATTEMPT,
+    FLEET,
     MOVE,
     NAME,
     ORDERS,
     OURS,
     SLOT_COUNT,
     SLOTS,
+    STREAM,
     TABLES,
     MovingShards,
     open_transaction,
@@ -189,6 +193,43 @@ def test_a_stream_that_was_cut_goes_on_once_enabled(shards: MovingShards) -> Non
     shards.wait_streamed()
 
 
+def test_the_reverse_stream_brings_back_only_what_is_new(shards: MovingShards) -> None:
+    """The cutover: made while the forward stream runs, advanced and enabled once that stands."""
+    back = moving.artefact_name(FLEET, MOVE, ATTEMPT, Direction.BACK)
+    of_back = {**STREAM, "direction": Direction.BACK}
+    shards.fill()
+    shards.subscribe()
+    shards.wait_copied()
+    with shards.target.begin() as c:
+        moving.create_publication(c, back, TABLES, SLOTS, SLOT_COUNT, **of_back)
+    with shards.source.connect() as a, shards.target.connect() as b:
+        moving.create_slot(b, back, **OURS)
+        with a.begin():
+            moving.create_subscription(
+                a, back, shards.target_dsn, back, back, copy_data=False, enabled=False
+            )
+        run(shards.source_dsn, "INSERT INTO orders (user_id) SELECT generate_series(1, 99)")
+        shards.wait_streamed()
+        moving.advance_slot(b, back, **OURS)
+        moving.disable_subscription(b, NAME, **OURS, sleep=sleep)
+        with a.begin():
+            moving.enable_subscription(a, back)
+        run(shards.target_dsn, "UPDATE orders SET note = 'new home'")
+        with b.begin():
+            number = moving.write_marker(b, MOVE, ATTEMPT, Direction.BACK)
+        eventually(lambda: _has_back(a, number))
+        with a.begin():
+            state = moving.subscription_state(a, back)
+            assert state is not None and (state.enabled, state.apply_errors) == (True, 0)
+            moving.drop_subscription(a, back)
+    assert digest(shards, ORDERS)
+
+
+def _has_back(connection: Connection, number: int) -> bool:
+    with connection.begin():
+        return moving.has_marker(connection, MOVE, ATTEMPT, Direction.BACK, number)
+
+
 def test_a_publisher_that_is_gone_does_not_hold_a_drop_up(shards: MovingShards) -> None:
     shards.subscribe(copy_data=False)
     run(shards.target_dsn, f"ALTER SUBSCRIPTION {NAME} CONNECTION 'host=127.0.0.1 port=1'")
@@ -255,7 +296,7 @@ def test_old_markers_are_forgotten(shards: MovingShards) -> None:
 
 
 def test_a_step_of_a_replaced_mover_does_nothing(shards: MovingShards) -> None:
-    old = {"move": MOVE, "token": 2}
+    old: dict[str, Any] = {"move": MOVE, "token": 2}
     with shards.source.connect() as c:
         for act in (
             lambda: moving.create_slot(c, NAME, **old),
@@ -269,6 +310,6 @@ def test_a_step_of_a_replaced_mover_does_nothing(shards: MovingShards) -> None:
         assert not _slot(c).exists
 
 
-def _slot(connection: object) -> moving.SlotState:
-    with connection.begin():  # type: ignore[attr-defined]
-        return moving.slot_state(connection, NAME)  # type: ignore[arg-type]
+def _slot(connection: Connection) -> moving.SlotState:
+    with connection.begin():
+        return moving.slot_state(connection, NAME)
