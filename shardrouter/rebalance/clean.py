@@ -1,6 +1,7 @@
 """CLEANING: delete the losing shard's copy when nobody reads it any more, and all artefacts."""
 
 from shardrouter.postgres.moving import drop_token, unlock_schema
+from shardrouter.rebalance.commit import position_on
 from shardrouter.rebalance.copies import delete_copy, drop_origins
 from shardrouter.rebalance.job import Job
 from shardrouter.rebalance.motions import at_rest
@@ -8,7 +9,7 @@ from shardrouter.rebalance.prepare import SCHEMA_LOCK
 from shardrouter.rebalance.routers import wait_for_routers
 from shardrouter.rebalance.soak import follow_failovers
 from shardrouter.rebalance.streams import drop_streams
-from shardrouter.topology import Direction, MoveState
+from shardrouter.topology import Direction, MoveState, ShardId
 
 
 def clean(job: Job) -> None:
@@ -23,7 +24,8 @@ def clean(job: Job) -> None:
     unlock(job)
     job.failpoint("cleaning.unlocked")
     is_forward = move.direction is Direction.FORWARD
-    end(job, MoveState.DONE if is_forward else MoveState.REVERSED, "nothing is left to do")
+    to = MoveState.DONE if is_forward else MoveState.REVERSED
+    end(job, to, move.losing, "nothing is left to do")
 
 
 def unlock(job: Job) -> None:
@@ -38,8 +40,12 @@ def unlock(job: Job) -> None:
             job.tools.store.forget_artefact(job.move, artefact)
 
 
-def end(job: Job, to: MoveState, reason: str) -> None:
-    """Forget the move on the shards, and publish that its slots are at rest."""
+def end(job: Job, to: MoveState, cleaned: ShardId, reason: str) -> None:
+    """Forget the move on the shards, and publish that its slots are at rest.
+
+    cleaned: the shard whose copy was deleted.
+    """
+    floor = position_on(job, cleaned)
     for shard in (job.move.source, job.move.target):
         with job.write(shard) as connection:
             drop_token(connection, job.move.number)
@@ -47,4 +53,6 @@ def end(job: Job, to: MoveState, reason: str) -> None:
     if job.load().motion_of(job.move.number) is None:
         job.advance(to, reason=reason)
     else:
-        job.publish(lambda topology: at_rest(topology, job.move), to=to, reason=reason)
+        job.publish(
+            lambda topology: at_rest(topology, job.move, cleaned, floor), to=to, reason=reason
+        )

@@ -9,6 +9,7 @@ from shardrouter.rebalance import identity
 from shardrouter.rebalance.drain import has_reverse
 from shardrouter.rebalance.job import Job
 from shardrouter.rebalance.motions import flowing, is_in
+from shardrouter.rebalance.routers import await_served
 from shardrouter.rebalance.streams import drop_streams, enable
 from shardrouter.topology import Direction, Motion, MoveState, Position, ShardId, Topology
 
@@ -42,8 +43,13 @@ def _let_flow(job: Job) -> None:
     floor = _floor(job)
     job.failpoint("committed.published")
 
+    handed_over_at = move.epoch
+
     def admit(topology: Topology) -> None:
         put_guards(job, topology, move.gaining)
+        # Else one that is late would read on the losing shard what others write on this one. It
+        # has told a moment ago that it took the pause; at the worst its lease runs out.
+        await_served(job, handed_over_at)
         job.failpoint("committed.admitted")
 
     job.publish(
@@ -75,5 +81,10 @@ def _floor(job: Job) -> Position:
     session = job.session(job.move.gaining)
     if job.drained_lsn is not None:
         return Position(session.identity.timeline, job.drained_lsn)
-    with job.read(job.move.gaining) as connection:
+    return position_on(job, job.move.gaining)
+
+
+def position_on(job: Job, shard: ShardId) -> Position:
+    """Return a position behind all that the shard committed by now."""
+    with job.read(shard) as connection:
         return read_position(*connection.exec_driver_sql(POSITION_SQL).one())

@@ -53,9 +53,13 @@ def as_before(topology: Topology, move: Move) -> Topology:
     return with_foreign_rows_on_source(topology, move)
 
 
-def at_rest(topology: Topology, move: Move) -> Topology:
-    """Return the next topology, without the motion of this move."""
-    return topology.without_motion(move.number)
+def at_rest(topology: Topology, move: Move, cleaned: ShardId, floor: Position) -> Topology:
+    """Return the next topology, without the motion of this move.
+
+    floor: behind the last deletion on ``cleaned``. A replica that has not replayed it would show
+    foreign rows, which routers do not leave out any more.
+    """
+    return topology.without_motion(move.number, floors=topology.floors_with(cleaned, floor))
 
 
 def is_in(topology: Topology, move: Move, motion: Motion, owner: ShardId) -> bool:

@@ -1,6 +1,6 @@
 """Wait until routers have taken a topology and ended what began under an earlier one."""
 
-from shardrouter.rebalance.job import POLL_SECONDS, Job
+from shardrouter.rebalance.job import POLL_CUTOVER_SECONDS, POLL_SECONDS, Job
 from shardrouter.topology import Epoch
 
 
@@ -35,3 +35,16 @@ def wait_for_routers(
         waits_for=lambda: f"routers: {', '.join(laggards)}",
     )
     return laggards
+
+
+def await_served(job: Job, epoch: Epoch) -> None:
+    """Wait until every living router goes by the epoch, while writers wait."""
+
+    def all_served() -> bool:
+        return all(router.epoch >= epoch for router in job.tools.catalog.routers())
+
+    job.await_that(
+        all_served,
+        poll_seconds=POLL_CUTOVER_SECONDS,
+        waits_for="routers that have not taken the commit yet",
+    )

@@ -34,7 +34,7 @@ def abort(job: Job) -> None:
     job.failpoint("aborting.deleted")
     unlock(job)
     job.failpoint("aborting.unlocked")
-    end(job, MoveState.ABORTED, "given up; the slots stayed where they were")
+    end(job, MoveState.ABORTED, job.move.target, "given up; the slots stayed where they were")
 
 
 def _delete_copied(job: Job, failpoint: str) -> None:

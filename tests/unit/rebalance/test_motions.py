@@ -65,8 +65,9 @@ def test_the_way_forward(topology: Topology, move: Move):
     assert (admits(moved, S0, move), admits(moved, S1, move)) == (False, True)
     assert (moved.strangers_on(S0), moved.strangers_on(S1)) == (True, False)
     assert moved.floor(S1) == FLOOR
-    rest = at_rest(moved, move)
+    rest = at_rest(moved, move, S0, FLOOR)
     assert (rest.motions, rest.owners) == ((), moved.owners)
+    assert (rest.floor(S0), rest.floor(S1)) == (FLOOR, FLOOR)
     assert [t.epoch for t in (copying, held, over, moved, rest)] == [2, 3, 4, 5, 6]
 
 
@@ -102,4 +103,4 @@ def test_other_moves_stay(topology: Topology, move: Move):
     other = replace(some_move(2), slots=topology.slots_of(S1)[:2], source=S1, target=S0)
     both = paused(paused(topology, other), move)
     assert both.paused_slots == {*move.slots, *other.slots}
-    assert at_rest(both, move).motions == paused(topology, other).motions
+    assert at_rest(both, move, S0, FLOOR).motions == paused(topology, other).motions
