@@ -239,6 +239,7 @@ class LocalServer:
             self.port,
             is_catalog=self.shard_id is None,
             fsync=self.fsync,
+            major=self._binaries.major,
             primary_port=self.primary.port if self.primary else None,
             replication_slot=replication_slot_of(self.id) if self.primary else None,
         )

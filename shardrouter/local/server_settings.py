@@ -34,6 +34,7 @@ _SHARD: Final[Mapping[str, Value]] = {
     "wal_keep_size": "32MB",
     "shared_buffers": "32MB",
 }
+_OWN_ORIGIN_LIMIT: Final = 18  # before it max_replication_slots bounds the origins as well
 _CATALOG: Final[Mapping[str, Value]] = {
     "wal_level": "minimal",
     "max_wal_senders": 0,
@@ -48,6 +49,7 @@ def settings_text(
     *,
     is_catalog: bool,
     fsync: bool,
+    major: int,
     primary_port: int | None = None,
     replication_slot: str | None = None,
 ) -> str:
@@ -60,6 +62,8 @@ def settings_text(
         "fsync": fsync,
         "max_wal_size": "256MB" if fsync else "64MB",
     }
+    if major >= _OWN_ORIGIN_LIMIT and not is_catalog:
+        settings["max_active_replication_origins"] = 20
     if primary_port is not None:
         settings["primary_conninfo"] = (
             f"host={HOST} port={primary_port} user=postgres application_name={name} "

@@ -4,7 +4,7 @@ from shardrouter.local.server_settings import replication_slot_of, settings_text
 
 
 def lines(**changes: object) -> dict[str, str]:
-    options = {"is_catalog": False, "fsync": False, **changes}
+    options = {"is_catalog": False, "fsync": False, "major": 18, **changes}
     text = settings_text("s0-r1", 20001, **options)  # type: ignore[arg-type]
     pairs = [line.split(" = ", 1) for line in text.splitlines() if not line.startswith("#")]
     assert len({name for name, _ in pairs}) == len(pairs)
@@ -18,6 +18,13 @@ def test_shard_nodes_can_stream_decode_and_prepare() -> None:
     assert got["hot_standby_feedback"] == "on"
     assert got["port"] == "20001"
     assert got["cluster_name"] == "'s0-r1'"
+
+
+def test_origins_have_a_limit_of_their_own_since_18() -> None:
+    name = "max_active_replication_origins"
+    assert lines()[name] == lines()["max_replication_slots"]
+    assert name not in lines(major=17)
+    assert name not in lines(is_catalog=True)
 
 
 def test_every_server_listens_on_this_machine_only() -> None:
