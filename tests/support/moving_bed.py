@@ -186,6 +186,15 @@ class MovingBed:
         new = NewMove(chosen, ShardId(source), ShardId(target), **{"soak_seconds": 0.0, **options})
         return self.moves.create(new, actor="tests", reason="a test").number
 
+    def is_free(self, number: int) -> bool:
+        """True when nobody holds a lease on the move."""
+        query = text(
+            "SELECT owner IS NULL OR owner_expires_at < clock_timestamp()"
+            " FROM shardrouter.moves WHERE number = :number"
+        )
+        with self.engine.connect() as connection:
+            return bool(connection.execute(query, {"number": number}).scalar_one())
+
     def set_soak(self, number: int, seconds: float) -> None:
         """Change how long a move soaks, as if it had been made so."""
         changed = text("UPDATE shardrouter.moves SET soak_seconds = :s WHERE number = :n")

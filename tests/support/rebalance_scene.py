@@ -88,14 +88,20 @@ class Scene:
         self.mover = self._start(self.bed, self.number, failpoint=failpoint)
         return self.mover
 
+    def wait_free(self) -> None:
+        """Wait until the lease of a mover that has died is over."""
+        eventually(lambda: self.bed.is_free(self.number))
+
     def run_to(self, failpoint: str) -> MoverProcess:
         """Start a mover and wait until it is frozen at the failpoint."""
+        self.wait_free()
         mover = self.start(f"{failpoint}:freeze")
         mover.wait_frozen()
         return mover
 
     def die_at(self, failpoint: str) -> None:
         """Start a mover and wait until it has died at the failpoint."""
+        self.wait_free()
         self.start(f"{failpoint}:exit").wait_dead()
 
     def soak(self) -> None:
