@@ -164,6 +164,8 @@ class Job:
             self.move, to, reason=reason, progress=dict(self.progress), **changes
         )
         self._log("move_state", before=before, state=to, reason=repr(reason))
+        if to not in CUTTING_OVER:
+            self._show()
 
     def amend(self, **changes: Any) -> None:
         """Change the row, not the state."""
@@ -293,8 +295,7 @@ class Job:
         else:
             self.progress["waits_for"] = waits_for
         if self.clock() >= self._show_at:
-            self._show_at = self.clock() + SHOW_EVERY_SECONDS
-            self.tools.on_progress(self.move, self.progress)
+            self._show()
         if self.move.state in CUTTING_OVER:
             return
         if self.clock() >= self._watch_at:
@@ -304,6 +305,10 @@ class Job:
             newest.wish, self.move.state, self.move.direction
         ):
             raise Interrupted
+
+    def _show(self) -> None:
+        self._show_at = self.clock() + SHOW_EVERY_SECONDS
+        self.tools.on_progress(self.move, self.progress)
 
     def see_wish(self) -> Wish | None:
         """Return what an operator wishes now; ``amend(wish=None)`` then says it was obeyed."""
