@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.plugins.fix_proxy",
     "tests.plugins.fix_raw",
     "tests.plugins.fix_rebalance",
+    "tests.plugins.fix_scope",
     "tests.plugins.fix_speed",
 ]
 
