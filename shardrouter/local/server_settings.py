@@ -21,7 +21,7 @@ _EVERYWHERE: Final[Mapping[str, Value]] = {
 }
 _SHARD: Final[Mapping[str, Value]] = {
     "wal_level": "logical",
-    "max_connections": 200,
+    "max_connections": 300,
     "max_wal_senders": 20,
     "max_replication_slots": 20,
     "max_prepared_transactions": 64,

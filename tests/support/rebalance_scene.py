@@ -24,6 +24,7 @@ ROWS: Final = 400
 SOAK_SECONDS: Final = 0.2  # long enough for a reverse stream to be made
 FINISH_SECONDS: Final = 40.0
 MOST_MOVERS: Final = 8
+LEASE_SECONDS: Final = 15.0  # longer than the default lease
 
 ORDER: Final = [state.value for state in STATES]
 
@@ -90,7 +91,7 @@ class Scene:
 
     def wait_free(self) -> None:
         """Wait until the lease of a mover that has died is over."""
-        eventually(lambda: self.bed.is_free(self.number))
+        eventually(lambda: self.bed.is_free(self.number), LEASE_SECONDS)
 
     def run_to(self, failpoint: str) -> MoverProcess:
         """Start a mover and wait until it is frozen at the failpoint."""
@@ -123,6 +124,7 @@ class Scene:
         deadline = began + FINISH_SECONDS * PATIENCE
         for _ in range(MOST_MOVERS):
             if self.mover is None or not self.mover.is_running:
+                self.wait_free()
                 self.start()
             assert self.mover is not None
             self._wait(self.mover, deadline - time.monotonic())

@@ -72,6 +72,7 @@ async def test_a_thousand_costs_nothing_and_comes_through(hand_over, make_proxy,
     assert rows(proxy, "SHOW MOVES")[0]["held"] == "0"
 
 
+@pytest.mark.slow
 async def test_a_held_client_is_read_only_so_far(hand_over, make_proxy, raw: RawConnect):
     """What it sends meanwhile waits in its own socket."""
     proxy = make_proxy()
@@ -92,6 +93,7 @@ async def test_a_held_client_is_read_only_so_far(hand_over, make_proxy, raw: Raw
     assert hand_over.ids("s1") == set(range(count))
 
 
+@pytest.mark.slow
 def test_who_waits_for_a_backend_is_held_too(hand_over, make_proxy: MakeProxy, aside):
     """It had chosen its shard already; it must not begin there after the handover began."""
     proxy = make_proxy(proxy_pool={"size": 1, "checkout_timeout_seconds": 30})
@@ -136,6 +138,7 @@ def test_who_waits_for_a_shard_that_lost_its_slot_goes_to_the_other(hand_over, m
         assert waiter.result(10) == (port,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_routers_tell_what_is_drained(workers, hand_over, make_proxy, aside):
     proxy = make_proxy(proxy={"workers": workers})
@@ -179,6 +182,7 @@ def test_it_is_told_quickly(hand_over, make_proxy):
     assert sorted(took)[len(took) // 2] < 0.1
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_not_waited_for_longer_than_its_lease(hand_over, make_proxy):
     proxy = make_proxy(
         catalog={

@@ -1,11 +1,16 @@
 """Each fault in each phase: the mover stands still there, something breaks, and it goes on."""
 
+import time
 from collections.abc import Callable
 from typing import Final
 
 import pytest
 
+from shardrouter.local import LocalFleet
+from tests.plugins.fix_rebalance import MakeBed, StartMover
+from tests.support.eventually import eventually
 from tests.support.rebalance_faults import FAULTS
+from tests.support.rebalance_mover import TAKEN_OVER
 from tests.support.rebalance_scene import Scene
 
 pytestmark = pytest.mark.timeout(150)  # a busy machine, and a lease that runs out
@@ -19,6 +24,7 @@ PHASES: Final = (
     "verifying.chunk",
     "ready.gate",
     "pausing.published",
+    "fencing.locked",
     "fencing.fenced",
     "draining.arrived",
     "draining.before_commit",
@@ -29,6 +35,8 @@ PHASES: Final = (
     "cleaning.drained",
     "cleaning.chunk",
 )
+
+FREEZE_SECONDS: Final = 30.0
 
 QUICK: Final = {
     ("copying.subscribed", "source crashed, restarted"),
@@ -58,3 +66,29 @@ def test_fault(
             wrong.mends(scene)
             scene.finish()
         scene.check(may_fail=wrong.hurts_clients)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "phase",
+    ["copying.subscribed", "fencing.locked", "draining.before_commit", "committed.admitted"],
+)
+def test_frozen_for_thirty_seconds(
+    moving_fleet: LocalFleet,
+    make_bed: MakeBed,
+    start_mover: StartMover,
+    phase: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """With the default lease of 10 s: the next mover has long ended when the first one wakes."""
+    bed = make_bed(moving_fleet, slots=256, is_quick=False, rebalance={"take_over": False})
+    scene = Scene(bed, start_mover)
+    with scene.noted(record_property, phase, "mover frozen for 30 s"):
+        with scene.clients():
+            frozen, scene.mover = scene.run_to(phase), None
+            until = time.monotonic() + FREEZE_SECONDS
+            scene.finish()
+            eventually(lambda: time.monotonic() > until, FREEZE_SECONDS + 1)
+            frozen.thaw()
+            assert frozen.wait() == TAKEN_OVER
+        scene.check(may_fail=False)

@@ -85,6 +85,7 @@ def test_no_connection_is_lost(folder: EchoFolder, before: int, after: int) -> N
     assert new.port == port
 
 
+@pytest.mark.slow
 def test_again_and_again(folder: EchoFolder) -> None:
     folder.configure(unix_socket_directory=".", http_listen="")
     proxy = folder.start()
@@ -158,6 +159,7 @@ def test_only_the_same_user_may_take_over(folder: EchoFolder) -> None:
 NONSENSE = (b"", b"nonsense\n", b'{"request": "take over", "format": 99}\n', b"x" * 2_000_000)
 
 
+@pytest.mark.slow
 def test_nonsense_at_the_control_socket_does_no_harm(folder: EchoFolder) -> None:
     old = folder.start()
     port = old.port

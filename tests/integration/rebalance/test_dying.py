@@ -41,6 +41,7 @@ def test_it_dies_at_every_step_on_its_way(prepared: Prepared):
     prepared.bed.wait_clean()
 
 
+@pytest.mark.slow
 def test_a_fast_copy_that_was_interrupted_begins_anew(prepared: Prepared):
     number = prepared.create(copy_mode="fast")
     with prepared.clients():
@@ -51,6 +52,7 @@ def test_a_fast_copy_that_was_interrupted_begins_anew(prepared: Prepared):
     prepared.bed.wait_clean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ABORTING.split())
 def test_it_can_be_given_up_everywhere(prepared: Prepared, name: str):
     number = prepared.create(soak_seconds=1.0)
@@ -68,6 +70,7 @@ def test_it_can_be_given_up_everywhere(prepared: Prepared, name: str):
     prepared.bed.wait_clean()
 
 
+@pytest.mark.slow
 def test_it_dies_on_its_way_back(prepared: Prepared):
     number = prepared.create(soak_seconds=3600.0)
     with prepared.clients():

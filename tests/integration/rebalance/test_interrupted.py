@@ -47,6 +47,7 @@ def test_a_move_is_interrupted_and_resumed(prepared: Prepared, number: signal.Si
     bed.wait_clean()
 
 
+@pytest.mark.slow
 def test_a_signal_before_the_cutover_leaves_no_writer_waiting(prepared: Prepared) -> None:
     bed = prepared.bed
     number = prepared.create(soak_seconds=0)

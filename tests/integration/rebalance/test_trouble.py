@@ -45,6 +45,7 @@ def test_a_long_transaction_puts_the_cutover_off(prepared: Prepared):
     prepared.bed.wait_clean()
 
 
+@pytest.mark.slow
 def test_an_operator_is_asked_when_no_cutover_succeeds(prepared: Prepared):
     number = prepared.create()
     run_move(prepared.bed, number, stops=Stops(at_ready=True))
@@ -58,6 +59,7 @@ def test_an_operator_is_asked_when_no_cutover_succeeds(prepared: Prepared):
     assert run_move(prepared.bed, number).state is MoveState.DONE
 
 
+@pytest.mark.slow
 def test_a_unit_of_work_that_stays_open_puts_the_cutover_off(prepared: Prepared):
     number = prepared.create()
     run_move(prepared.bed, number, stops=Stops(at_ready=True))
@@ -92,6 +94,7 @@ def test_a_row_that_differs_stops_the_move_and_is_shown(prepared: Prepared):
     prepared.bed.wait_clean()
 
 
+@pytest.mark.slow
 def test_a_lost_replication_slot_means_a_new_attempt(prepared: Prepared):
     number = prepared.create()
 

@@ -82,6 +82,7 @@ def test_what_is_planted_is_found(filled: MovingBed, what: str) -> None:
     assert told.startswith(what)
 
 
+@pytest.mark.slow
 def test_an_event_trigger_is_found(filled: MovingBed) -> None:
     with filled.primary("s0") as connection:
         connection.execute(
@@ -93,6 +94,7 @@ def test_an_event_trigger_is_found(filled: MovingBed) -> None:
         assert filled.problems() == ["left on s0: event trigger planted"]
 
 
+@pytest.mark.slow
 def test_an_unfinished_move_is_found(filled: MovingBed) -> None:
     number = filled.create_move(filled.slots_of("s0", 2))
     assert filled.problems() == [f"in the catalog: move {number} is planned"]
@@ -113,6 +115,7 @@ def test_a_guard_that_lets_in_strangers_is_found(filled: MovingBed) -> None:
         held.close()
 
 
+@pytest.mark.slow
 def test_foreign_rows_are_found_while_nothing_moves(filled: MovingBed) -> None:
     watch = ForeignRowsWatch(filled, filled.shards)
     assert watch() == []

@@ -300,9 +300,9 @@ def test_reset_while_pinned(either: ProxyProcess):
 
         def told() -> bool:
             connection.execute("SELECT 1")
-            return connection.info.parameter_status("application_name") == "mine"
+            name = connection.info.parameter_status("application_name")
+            return (name, connection.info.encoding) == ("mine", "iso8859-1")
 
         eventually(told)
-        assert connection.info.encoding == "iso8859-1"
         assert one(connection, "SHOW client_encoding") == "LATIN1"
         assert connection.execute("SELECT 'ü'::text, %s::text", ["ü"]).fetchone() == ("ü", "ü")
