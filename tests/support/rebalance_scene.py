@@ -44,11 +44,20 @@ class Scene:
         bed.open_accounts([*self.slots, *staying])
         bed.fill("s0", rows)
         bed.fill("s1", rows // 10)
-        self.number = bed.create_move(self.slots, soak_seconds=SOAK_SECONDS, copy_mode=copy_mode)
+        self._copy_mode = copy_mode
+        self.number = 0
         self.mover: MoverProcess | None = None
+        self.make_anew()
         self.finished_after_seconds = 0.0
         self.attention: list[str] = []
         """What movers have asked an operator about."""
+
+    def make_anew(self) -> None:
+        """Make the move; again when the one before is over."""
+        self.mover = None
+        self.number = self.bed.create_move(
+            self.slots, soak_seconds=SOAK_SECONDS, copy_mode=self._copy_mode
+        )
 
     # Clients
 

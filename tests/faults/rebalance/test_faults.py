@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from shardrouter.local import LocalFleet
+from shardrouter.topology import MoveState, Wish
 from tests.plugins.fix_rebalance import MakeBed, StartMover
 from tests.support.eventually import eventually
 from tests.support.rebalance_faults import FAULTS
@@ -66,6 +67,20 @@ def test_fault(
             wrong.mends(scene)
             scene.finish()
         scene.check(may_fail=wrong.hurts_clients)
+
+
+def test_a_mover_that_wakes_after_the_move_was_made_anew(scene: Scene) -> None:
+    """It was deleting rows from the target; by now they are the only ones."""
+    with scene.clients():
+        scene.die_at("ready.gate")
+        scene.wish(Wish.ABORT)
+        frozen, scene.mover = scene.run_to("aborting.chunk"), None
+        assert scene.finish().state is MoveState.ABORTED
+        scene.make_anew()
+        scene.finish()
+        frozen.thaw()
+        assert frozen.wait() == TAKEN_OVER
+    scene.check(may_fail=False)
 
 
 @pytest.mark.slow

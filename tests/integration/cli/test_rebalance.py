@@ -118,6 +118,7 @@ def test_plans_are_looked_at_saved_and_out_of_date(
     assert store.moves().list() == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_planned(grown: Run, cluster: Cluster, third: str, tmp_path: Path) -> None:
     refused = grown("rebalance", "plan", "--by", "load")
     assert (refused.code, "--loads FILE" in refused.err) == (1, True)
@@ -176,6 +177,7 @@ def test_a_move_soaks_is_verified_and_comes_back(
     assert grown("move", "show", "99").code == 1
 
 
+@pytest.mark.slow
 def test_a_shard_is_emptied(grown: Run, store: CatalogStore, router: Router) -> None:
     slots = ",".join(str(slot) for slot in store.load().slots_of(ShardId("s0"))[:3])
     create = ("move", "create", "--slots", slots, "--from", "s0", "--to", "s2")

@@ -103,6 +103,7 @@ def test_again_and_again(folder: EchoFolder) -> None:
     assert not list(folder.path.glob(".s.PGSQL*"))
 
 
+@pytest.mark.slow
 def test_the_old_one_goes_on_when_the_new_one_cannot_start(folder: EchoFolder) -> None:
     folder.configure(unix_socket_directory=".")
     old = folder.start()

@@ -19,6 +19,7 @@ def lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
         yield from lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_move_is_interrupted_and_resumed(prepared: Prepared, number: signal.Signals) -> None:
     bed = prepared.bed

@@ -64,6 +64,7 @@ PLANTED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", PLANTED)
 def test_what_is_planted_is_found(filled: MovingBed, what: str) -> None:
     assert filled.problems() == []

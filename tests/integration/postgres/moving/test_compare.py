@@ -28,6 +28,7 @@ def filled(shards: MovingShards) -> MovingShards:
     return shards
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_chunks_cover_every_row_once(filled: MovingShards, table: Table) -> None:
     after: moving.Key | None = None
@@ -200,6 +201,7 @@ def test_fingerprints_are_equal_across_versions(
     other.target.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -137,6 +137,7 @@ def test_sessions_of_the_whole_shard_wait_too(proxy, hand_over, aside):
         waiter.result(10)
 
 
+@pytest.mark.slow
 def test_it_is_refused_when_it_takes_too_long(hand_over, make_proxy):
     proxy = make_proxy(rebalance={"hold_seconds": 0.3})
     key = hand_over.keys[0]
@@ -155,6 +156,7 @@ def test_it_is_refused_when_it_takes_too_long(hand_over, make_proxy):
     assert hand_over.ids("s0") == {1}
 
 
+@pytest.mark.slow
 def test_logins_do_not_wait(proxy, hand_over):
     hand_over.copying()
     hand_over.pause()
@@ -163,6 +165,7 @@ def test_logins_do_not_wait(proxy, hand_over):
         assert mine.execute("SHOW shardrouter.key").fetchone()
 
 
+@pytest.mark.slow
 async def test_who_leaves_or_cancels_leaves_nothing_behind(proxy, hand_over, raw: RawConnect):
     key = hand_over.keys[0]
     clients = [await raw(proxy, options=f"-c shardrouter.key={key}") for _ in range(3)]

@@ -84,6 +84,7 @@ def test_what_it_begins_is_held_and_goes_on_after_a_retreat(proxy, hand_over, as
     assert hand_over.ids("s0") == {1, 2, 3}
 
 
+@pytest.mark.slow
 def test_what_was_held_is_refused_with_the_end_of_the_session(proxy, hand_over, aside):
     key = hand_over.keys[0]
     with suppress(psycopg.Error), by_key(proxy, key) as mine:
@@ -97,6 +98,7 @@ def test_what_was_held_is_refused_with_the_end_of_the_session(proxy, hand_over, 
     assert hand_over.ids("s0") == hand_over.ids("s1") == set()
 
 
+@pytest.mark.slow
 def test_a_transaction_is_finished_first(proxy, hand_over):
     key = hand_over.keys[0]
     with suppress(psycopg.Error), by_key(proxy, key) as mine:
@@ -117,6 +119,7 @@ def test_a_transaction_is_finished_first(proxy, hand_over):
     assert hand_over.ids("s0") == {1, 2}
 
 
+@pytest.mark.slow
 def test_a_held_session_can_be_cancelled_and_goes_on(proxy, hand_over, aside):
     key = hand_over.keys[0]
     with by_key(proxy, key) as mine:
@@ -132,6 +135,7 @@ def test_a_held_session_can_be_cancelled_and_goes_on(proxy, hand_over, aside):
         assert mine.execute("TABLE mine").fetchall() == []
 
 
+@pytest.mark.slow
 def test_it_is_refused_when_it_takes_too_long(hand_over, make_proxy):
     proxy = make_proxy(rebalance={"hold_seconds": 0.3})
     key = hand_over.keys[0]
@@ -148,6 +152,7 @@ def test_it_is_refused_when_it_takes_too_long(hand_over, make_proxy):
         assert mine.execute("TABLE mine").fetchall() == []
 
 
+@pytest.mark.slow
 def test_without_a_lease_it_may_not_go_on(hand_over, make_proxy):
     """Whoever cannot hear that the rows went away must not read them."""
     times = {"lease_seconds": 3, "connect_timeout_seconds": 2, "statement_timeout_seconds": 2}
@@ -176,6 +181,7 @@ def is_refused(connection: psycopg.Connection[Any]) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_new_sessions_of_session_pooling_wait_for_their_shard(hand_over, make_proxy, aside):
     proxy = make_proxy(proxy_pool={"mode": "session"})
     key = hand_over.keys[0]

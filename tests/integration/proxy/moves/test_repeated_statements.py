@@ -100,6 +100,7 @@ async def test_it_runs_on_the_new_owner(way, proxy, hand_over, raw, http_port):
     assert await client.value("SELECT count(*) FROM orders") == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sent",
     [
@@ -121,6 +122,7 @@ async def test_what_cannot_be_repeated_sees_the_error(sent, proxy, hand_over, ra
     assert repeats(http_port) == 0
 
 
+@pytest.mark.slow
 async def test_a_pipeline_sees_the_error(proxy, hand_over, raw, http_port):
     client = await connect(proxy, hand_over, raw)
     insert = f"INSERT INTO orders VALUES (1, {hand_over.keys[0]})"
@@ -132,6 +134,7 @@ async def test_a_pipeline_sees_the_error(proxy, hand_over, raw, http_port):
     assert repeats(http_port) == 0
 
 
+@pytest.mark.slow
 async def test_what_was_answered_in_part_sees_the_error(proxy, hand_over, raw, http_port):
     """Rows have gone out already when the last one is refused."""
     client = await connect(proxy, hand_over, raw)
@@ -171,6 +174,7 @@ async def test_it_is_sent_again_only_once(proxy, hand_over, raw, http_port):
     assert repeats(http_port) == 1
 
 
+@pytest.mark.slow
 async def test_cancelled_or_left_while_it_waits(proxy, hand_over, raw):
     first = await connect(proxy, hand_over, raw)
     second = await raw(proxy, options=f"-c shardrouter.key={hand_over.keys[0]}")

@@ -1,0 +1,33 @@
+"""A mover that slept through everything wakes up, and does no harm."""
+
+import pytest
+
+from shardrouter.errors import MoveTakenOver
+from shardrouter.rebalance import renewal
+from shardrouter.topology import MoveState, Wish
+from tests.integration.rebalance.conftest import Prepared
+from tests.support.moving_here import Places, die_at, run_move, wish
+
+SLEEPY = {"mover_lease_seconds": 300}
+
+
+def test_when_the_slots_have_moved_by_another_move(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was deleting the copy from the target. No token of its move is there any more, and the
+    target's rows are the only ones by now."""
+    bed = prepared.bed
+    number = prepared.create()
+    monkeypatch.setattr(renewal, "LONGEST_PAUSE_SECONDS", 1000.0)  # it does not look by itself
+
+    def meanwhile() -> None:
+        assert run_move(bed, number).state is MoveState.ABORTED
+        assert run_move(bed, prepared.create()).state is MoveState.DONE
+
+    assert die_at(bed, number, "ready.gate")
+    wish(bed, number, Wish.ABORT)
+    sleeper = Places({"aborting.chunk": meanwhile})
+    with pytest.raises(MoveTakenOver):
+        run_move(bed, number, failpoint=sleeper, rebalance=SLEEPY)
+    assert prepared.owners() == {"s1"}
+    bed.wait_clean()
