@@ -35,7 +35,7 @@ class RebalanceSettings(Section):
     soak_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = 300.0
     """How long the source's copy is kept current after the cutover before it is deleted."""
 
-    mover_lease_seconds: Annotated[float, Field(ge=1, le=300)] = 10.0
+    mover_lease_seconds: Annotated[float, Field(ge=1, le=300)] = 4.0
     """A mover that was silent for so long may be replaced by another process."""
 
     take_over: bool = True

@@ -95,7 +95,7 @@ def test_frozen_for_thirty_seconds(
     phase: str,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """With the default lease of 10 s: the next mover has long ended when the first one wakes."""
+    """With the default lease: the next mover has long ended when the first one wakes."""
     bed = make_bed(moving_fleet, slots=256, is_quick=False, rebalance={"take_over": False})
     scene = Scene(bed, start_mover)
     with scene.noted(record_property, phase, "mover frozen for 30 s"):
