@@ -19,6 +19,7 @@ from shardrouter.postgres import sharded_tables
 from shardrouter.postgres.moving import (
     artefact_name,
     check_token,
+    give_token_back,
     install_move_tables,
     session_name,
     take_token,
@@ -160,8 +161,9 @@ class Job:
     def advance(self, to: MoveState, *, reason: str, **changes: Any) -> None:
         """Go into a state. Raises MoveTakenOver, CatalogUnavailable."""
         before = self.move.state
-        self.move = self.tools.store.advance(
-            self.move, to, reason=reason, progress=dict(self.progress), **changes
+        progress = dict(self.progress)
+        self._wrote(
+            self.tools.store.advance(self.move, to, reason=reason, progress=progress, **changes)
         )
         self._log("move_state", before=before, state=to, reason=repr(reason))
         if to not in CUTTING_OVER:
@@ -169,7 +171,11 @@ class Job:
 
     def amend(self, **changes: Any) -> None:
         """Change the row, not the state."""
-        self.move = self.tools.store.amend(self.move, **changes)
+        self._wrote(self.tools.store.amend(self.move, **changes))
+
+    def _wrote(self, move: Move) -> None:
+        self.move = move
+        self._renewal.saw(move)
 
     def facts_with(self, **facts: Any) -> dict[str, Any]:
         """Return the facts with more of them."""
@@ -198,8 +204,10 @@ class Job:
             try:
                 new = make(current)
                 before(new)
-                self.move = self.tools.store.publish(
-                    self.move, to, new, expected=current.epoch, reason=reason, **changes
+                self._wrote(
+                    self.tools.store.publish(
+                        self.move, to, new, expected=current.epoch, reason=reason, **changes
+                    )
                 )
             except StaleEpoch:
                 self.load()
@@ -280,7 +288,25 @@ class Job:
         with session.connection.begin():
             install_move_tables(session.connection)
         take_token(session.connection, self.move.number, self.move.token)
+        self._require_ours(session)
         self._greeted.add(session.shard)
+
+    def _require_ours(self, session: Session) -> None:
+        """Ask the catalog, now that a successor would find our token on the shard.
+
+        Race: this process may have slept until its successor had ended, and left no token.
+        """
+        found = self.tools.store.find(self.move.number)
+        if found.token == self.move.token and not found.is_over:
+            return
+        give_token_back(session.connection, self.move.number, self.move.token)
+        raise MoveTakenOver(
+            f"move {found.number} is {found.state}, and not ours any more"
+            f" (its token is {found.token}, this process had {self.move.token})",
+            shard=session.shard,
+            epoch=self.topology.epoch,
+            hint=f"nothing is to be done here: see `shardrouter move show {found.number}`",
+        )
 
     # Waiting
 

@@ -57,6 +57,10 @@ class Renewal:
             raise self._taken_over
         return self._seen
 
+    def saw(self, move: Move) -> None:
+        """Take the row that a step has just written: a wish it obeyed is none any more."""
+        self._seen = move
+
     def _run(self) -> None:
         pause = min(self._lease_seconds / RENEWALS_A_LEASE, LONGEST_PAUSE_SECONDS)
         renewed_at = self._clock()

@@ -81,6 +81,7 @@ from shardrouter.postgres.moving.token import (
     check_token,
     drop_token,
     end_other_sessions,
+    give_token_back,
     see_token,
     take_token,
 )
@@ -137,6 +138,7 @@ __all__ = [
     "fingerprint",
     "flush_wal",
     "foreign_keys",
+    "give_token_back",
     "has_marker",
     "has_portable_types",
     "has_rows",

@@ -55,6 +55,12 @@ def drop_token(connection: Connection, move: int) -> None:
         connection.execute(statement, {"move": move})
 
 
+def give_token_back(connection: Connection, move: int, token: int) -> None:
+    """Forget the token that this mover took although the move is not its own any more."""
+    with connection.begin():
+        connection.execute(_GIVE_BACK, {"move": move, "token": token})
+
+
 def end_other_sessions(connection: Connection, move: int, token: int) -> int:
     """End sessions of movers of this move, in this database, that have an earlier token.
 
@@ -108,6 +114,7 @@ _FORGET: Final = tuple(
     text(f"DELETE FROM shardrouter.{table} WHERE move = :move")
     for table in ("move_marker", "move_chunk", "move")
 )
+_GIVE_BACK: Final = text("DELETE FROM shardrouter.move WHERE move = :move AND token = :token")
 _END: Final = text(
     """
 SELECT pg_catalog.pg_terminate_backend(pid, :wait) AS ended

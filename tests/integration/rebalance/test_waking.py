@@ -11,14 +11,29 @@ from tests.support.moving_here import Places, die_at, run_move, wish
 SLEEPY = {"mover_lease_seconds": 300}
 
 
-def test_when_the_slots_have_moved_by_another_move(
-    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was deleting the copy from the target. No token of its move is there any more, and the
-    target's rows are the only ones by now."""
+@pytest.fixture(autouse=True)
+def does_not_look_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renewal, "LONGEST_PAUSE_SECONDS", 1000.0)
+
+
+@pytest.mark.parametrize("place", ["copying.subscribed", "committed.flowing"])
+def test_when_the_move_is_over(prepared: Prepared, place: str) -> None:
+    """No token of the move is on the shards any more; it must not put its own there."""
     bed = prepared.bed
     number = prepared.create()
-    monkeypatch.setattr(renewal, "LONGEST_PAUSE_SECONDS", 1000.0)  # it does not look by itself
+
+    def meanwhile() -> None:
+        assert run_move(bed, number).state is MoveState.DONE
+
+    with pytest.raises(MoveTakenOver):
+        run_move(bed, number, failpoint=Places({place: meanwhile}), rebalance=SLEEPY)
+    bed.wait_clean()
+
+
+def test_when_the_slots_have_moved_by_another_move(prepared: Prepared) -> None:
+    """It was deleting the copy from the target, whose rows are the only ones by now."""
+    bed = prepared.bed
+    number = prepared.create()
 
     def meanwhile() -> None:
         assert run_move(bed, number).state is MoveState.ABORTED
