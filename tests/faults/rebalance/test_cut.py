@@ -39,7 +39,7 @@ CUTS: Final = (
     Cut("draining.before_commit", "catalog", *_PUBLISHED),
     Cut("committed.published", "s1-p", *_GUARDED),
     Cut("committed.admitted", "catalog", *_PUBLISHED),
-    Cut("cleaning.drained", "s1-p", b"DROP SUBSCRIPTION"),
+    Cut("cleaning.drained", "s0-p", b"DROP SUBSCRIPTION"),  # of the reverse stream
     Cut("cleaning.streams_dropped", "s0-p", b"COMMIT", b"DELETE FROM"),
     Cut("cleaning.unlocked", "catalog", *_PUBLISHED),
 )

@@ -81,7 +81,7 @@ def test_the_move_gives_up_before_the_disk_is_full(
         with scene.clients():
             mover = scene.run_to("catching_up.caught_up")
             with bed.primary("s1") as blocker, blocker.transaction():
-                blocker.execute("LOCK TABLE ledger_entry IN ACCESS EXCLUSIVE MODE")
+                blocker.execute("SELECT FROM ledger_account FOR UPDATE")
                 mover.thaw()
                 noise = threading.Thread(target=write_wal, args=(bed, RETAINED_MB * 2))
                 noise.start()

@@ -69,6 +69,7 @@ def test_fault(
         scene.check(may_fail=wrong.hurts_clients)
 
 
+@pytest.mark.slow
 def test_a_mover_that_wakes_after_the_move_was_made_anew(scene: Scene) -> None:
     """It was deleting rows from the target; by now they are the only ones."""
     with scene.clients():
