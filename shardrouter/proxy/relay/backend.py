@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST_DISCARDED_BYTES: Final = 1 << 20  # of answers to a client that left
+INSPECTION_TRIES: Final = 5  # when it is cancelled
 GOODBYE_SECONDS: Final = 5.0  # for the server to close after our goodbye
 OWN_SECONDS: Final = 15.0  # for a question of ours, before the backend counts as hung
 READ_ONLY: Final = "25006"
 STALE_PLAN: Final = "0A000"
+_QUERY_CANCELED: Final = "57014"
 _IDLE: Final = ord("I")
 
 
@@ -238,11 +240,20 @@ class Backend:
             self.forgets_statements = False
             relay.prepared.clear()
             self.ask("DEALLOCATE ALL", unused)
-        self.ask(inspection_sql(self._names), lambda answer: self._inspected(session, answer))
+        self._ask_state(session, INSPECTION_TRIES)
 
-    def _inspected(self, session: "Session", answer: OwnAnswer) -> None:
+    def _ask_state(self, session: "Session", tries: int) -> None:
+        sql = inspection_sql(self._names)
+        self.ask(sql, lambda answer: self._inspected(session, answer, tries - 1))
+
+    def _inspected(self, session: "Session", answer: OwnAnswer, tries: int) -> None:
         if session.is_over:
             return  # the backend is being cleaned
+        if answer.error is not None and answer.error.get("C") == _QUERY_CANCELED and tries:
+            # The client's statement_timeout counts until our text has switched it off: 1 ms is
+            # over by then on a busy server.
+            self._ask_state(session, tries)
+            return
         if answer.error is not None:
             logger.warning(
                 "inspection_failed node=%s sqlstate=%s message=%r",
