@@ -112,7 +112,7 @@ def remove(
         publish_change(
             store,
             before,
-            without_shard(before, name),
+            without_shard(before, name, store.moves().list(unfinished=True)),
             reason=reason or f"shard remove {name}",
             dry_run=dry_run,
             notes=[],

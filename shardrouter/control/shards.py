@@ -4,9 +4,10 @@ Slots follow at once only while no table is registered: then they carry no rows.
 changes its owner by a move, never by one of these; and slots in motion stay as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from shardrouter.catalog import Move
 from shardrouter.errors import SettingsError
 from shardrouter.topology import Epoch, Shard, ShardId, Topology, plan_owners
 
@@ -47,12 +48,14 @@ def drained(current: Topology, shard_id: str) -> Topology:
     return current.next(shards=shards, owners=_owners(current, shards))
 
 
-def without_shard(current: Topology, shard_id: str) -> Topology:
+def without_shard(current: Topology, shard_id: str, unfinished: Iterable[Move] = ()) -> Topology:
     """Return the topology without the shard. Raises UnknownShard, or SettingsError while slots or
     local tables are on it, or a move comes from it or goes to it.
+
+    unfinished: moves that are not over, for those that are planned and not in the topology yet.
     """
     shard = current.shard(shard_id)
-    _check_motions(current, shard)
+    _check_motions(current, shard, unfinished)
     owned = current.slot_counts()[shard.id]
     if owned:
         raise SettingsError(
@@ -76,14 +79,16 @@ def without_shard(current: Topology, shard_id: str) -> Topology:
     )
 
 
-def _check_motions(current: Topology, shard: Shard) -> None:
-    moves = [str(m.move) for m in current.motions if shard.id in (m.source, m.target)]
+def _check_motions(current: Topology, shard: Shard, unfinished: Iterable[Move] = ()) -> None:
+    moves = {m.move for m in current.motions if shard.id in (m.source, m.target)}
+    moves |= {move.number for move in unfinished if shard.id in (move.source, move.target)}
     if moves:
+        first = min(moves)
         raise SettingsError(
-            f"it takes part in move {', '.join(moves)}",
+            f"it takes part in move {', '.join(map(str, sorted(moves)))}",
             shard=shard.id,
             epoch=current.epoch,
-            hint=f"wait until the move is over, or end it: see `shardrouter move show {moves[0]}`",
+            hint=f"wait until the move is over, or end it: see `shardrouter move show {first}`",
         )
 
 

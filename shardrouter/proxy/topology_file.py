@@ -75,6 +75,13 @@ def read_topology_file(path: Path) -> Topology:
         raise _wrong(path, f"cannot be read: {error}") from error
     is_json = text.lstrip().startswith("{")
     topology = Topology.from_json(text) if is_json else _from_toml(path, text)
+    if topology.motions:
+        numbers = ", ".join(str(motion.move) for motion in topology.motions)
+        raise SettingsError(
+            f"topology file {path}: move {numbers} was under way when it was written",
+            epoch=topology.epoch,
+            hint="nobody tells a file how a move goes on: take it anew when the move is over",
+        )
     for _, node in topology.nodes():
         check_dsn(node.dsn, f"{path}: node {node.id}")
     return topology

@@ -21,6 +21,7 @@ from shardrouter.topology import (
     TableKind,
     Topology,
 )
+from tests.support.move_rows import some_move
 
 ORDERS = Table("orders", TableKind.SHARDED, (KeyColumn("user_id", KeyType.INT8),))
 
@@ -125,6 +126,15 @@ def test_a_shard_in_a_move_is_not_removed(name: str) -> None:
         without_shard(moving, name)
     assert "shardrouter move show 7" in str(caught.value)
     assert without_shard(moving.without_motion(7), "s2").shards == three.shards[:2]
+
+
+def test_a_shard_of_a_move_that_is_only_planned_is_not_removed() -> None:
+    three = with_shard(fleet("s0", "s1", tables=(ORDERS,)), shard("s2"), 64)
+    planned = replace(some_move(), target=ShardId("s2"))
+    with pytest.raises(SettingsError, match=f"it takes part in move {planned.number}"):
+        without_shard(three, "s2", [planned])
+    other = some_move()
+    assert without_shard(three, "s2", [other]).shards == three.shards[:2]
 
 
 def test_others_are_removed_and_take_their_floor_along() -> None:

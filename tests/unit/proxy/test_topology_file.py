@@ -8,7 +8,17 @@ import pytest
 from shardrouter.errors import SettingsError
 from shardrouter.proxy.static_topology import StaticTopology
 from shardrouter.proxy.topology_file import read_topology_file, succeeding
-from shardrouter.topology import Epoch, KeyColumn, KeyType, Role, ShardId, TableKind, Topology
+from shardrouter.topology import (
+    Epoch,
+    KeyColumn,
+    KeyType,
+    Motion,
+    Role,
+    ShardId,
+    SlotsInMotion,
+    TableKind,
+    Topology,
+)
 
 FLEET = """
 slots = 64
@@ -61,6 +71,14 @@ def test_toml_for_people(tmp_path: Path) -> None:
 def test_json_as_it_was_written(tmp_path: Path) -> None:
     topology = replace(read(tmp_path, FLEET), epoch=Epoch(17))
     assert read(tmp_path, f"\n {topology.to_json()}") == topology
+
+
+def test_a_topology_in_motion_is_refused(tmp_path: Path) -> None:
+    topology = read(tmp_path, FLEET)
+    slots = topology.slots_of(ShardId("s0"))[:2]
+    motion = SlotsInMotion(7, slots, ShardId("s0"), ShardId("s1"), Motion.COPYING)
+    with pytest.raises(SettingsError, match="move 7 was under way"):
+        read(tmp_path, topology.with_motion(motion).to_json())
 
 
 @pytest.mark.parametrize(
