@@ -1,5 +1,6 @@
 """Delete a copy of the slots' rows on a shard that does not own them, paced."""
 
+import logging
 from typing import Final
 
 from shardrouter.errors import MoveError
@@ -9,12 +10,16 @@ from shardrouter.postgres.moving import (
     cleaning_origin_name,
     delete_slots,
     drop_origin,
+    empty_partition,
     has_rows,
+    slot_partitions,
 )
 from shardrouter.rebalance.job import Job
 from shardrouter.rebalance.sessions import patient
 from shardrouter.rebalance.throttle import Strain
 from shardrouter.topology import ShardId, Table
+
+logger = logging.getLogger(__name__)
 
 ORIGIN: Final = "replication_origin"
 REST_SECONDS: Final = 0.1
@@ -37,6 +42,7 @@ def delete_copy(job: Job, shard: ShardId, failpoint: str) -> None:
     job.record(shard, ORIGIN, origin)
     with cleaning_origin(job.on(shard), origin):
         for table in job.tables():
+            _empty_partitions(job, shard, table, failpoint)
             while _has_rows(job, shard, table):
                 if _delete_rows(job, shard, table, failpoint) == 0:
                     raise MoveError(f"rows of {table.full_name} cannot be deleted", shard=shard)
@@ -49,6 +55,22 @@ def drop_origins(job: Job) -> None:
             with job.write(artefact.shard) as connection:
                 drop_origin(connection, artefact.name)
             job.tools.store.forget_artefact(job.move, artefact)
+
+
+def _empty_partitions(job: Job, shard: ShardId, table: Table, failpoint: str) -> None:
+    """Truncate the partitions that hold nothing else, one at a time: others read the table."""
+    slots, slot_count = job.move.slots, job.topology.slots
+    with job.read(shard) as connection:
+        partitions = slot_partitions(connection, table, slots, slot_count)
+    for partition in partitions:
+        job.tick()
+        with job.write(shard) as connection:
+            is_empty = empty_partition(connection, partition, table, slots, slot_count)
+        logger.info(
+            "partition_%s move=%d shard=%s partition=%s",
+            "emptied" if is_empty else "left_to_deletes", job.move.number, shard, partition,
+        )  # fmt: skip
+        job.failpoint(failpoint)
 
 
 def _has_rows(job: Job, shard: ShardId, table: Table) -> bool:

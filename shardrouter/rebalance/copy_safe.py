@@ -7,7 +7,7 @@ from sqlalchemy import text
 from shardrouter.postgres.moving import SubscriptionState
 from shardrouter.rebalance.catch_up import require_running
 from shardrouter.rebalance.job import Job
-from shardrouter.rebalance.progress import Rate, note_copied
+from shardrouter.rebalance.progress import EXPECTED, Rate, note_copied, rows_so_far
 from shardrouter.rebalance.streams import make_subscription, stream_state
 from shardrouter.topology import Direction, MoveState
 
@@ -29,32 +29,38 @@ class _Watch:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._rate = Rate()
-        self._rows: dict[int, tuple[int, int]] = {}
+        self._rows: dict[str, int] = {}
+        self._bytes: dict[str, int] = {}
         self._state: SubscriptionState | None = None
 
     def is_copied(self) -> bool:
         job = self._job
-        self._state = stream_state(job, Direction.FORWARD)
-        if self._state.is_copied:
-            return True
-        require_running(job)
-        with job.read(job.move.target) as connection:
-            for row in connection.execute(_COPIES):
-                self._rows[row.relid] = (row.tuples_processed, row.bytes_processed)
-        rows, size = (sum(part) for part in zip((0, 0), *self._rows.values(), strict=True))
-        note_copied(job.progress, self._rate, job.clock(), rows, size)
-        return False
+        state = self._state = stream_state(job, Direction.FORWARD)
+        if not state.is_copied:
+            require_running(job)
+            with job.read(job.move.target) as connection:
+                for row in connection.execute(_COPIES):
+                    self._rows[row.name] = row.tuples_processed
+                    self._bytes[row.name] = row.bytes_processed
+        finished = [name for name, phase in state.tables if phase not in _UNFINISHED]
+        rows = rows_so_far(job.facts.get(EXPECTED, {}), self._rows, finished)
+        note_copied(job.progress, self._rate, job.clock(), rows, sum(self._bytes.values()))
+        return state.is_copied
 
     def waits_for(self) -> str:
         tables = () if self._state is None else self._state.tables
         return f"copies of {', '.join(name for name, state in tables if state != 'r')}"
 
 
+_UNFINISHED: Final = frozenset({"i", "d"})
+
 _COPIES: Final = text(
     """
-SELECT relid::bigint AS relid, tuples_processed, bytes_processed
-  FROM pg_catalog.pg_stat_progress_copy
- WHERE datname = pg_catalog.current_database() AND command = 'COPY FROM'
-   AND pid IN (SELECT pid FROM pg_catalog.pg_stat_subscription WHERE relid IS NOT NULL)
+SELECT n.nspname || '.' || c.relname AS name, p.tuples_processed, p.bytes_processed
+  FROM pg_catalog.pg_stat_progress_copy p
+  JOIN pg_catalog.pg_class c ON c.oid = p.relid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE p.datname = pg_catalog.current_database() AND p.command = 'COPY FROM'
+   AND p.pid IN (SELECT pid FROM pg_catalog.pg_stat_subscription WHERE relid IS NOT NULL)
 """
 )

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from shardrouter.errors import MoveRefused
 from shardrouter.postgres import read_table, sharded_tables
-from shardrouter.postgres.moving import ShardFacts, has_rows, shard_facts, slot_loads
+from shardrouter.postgres.moving import ShardFacts, has_rows, shard_facts, table_loads
 from shardrouter.rebalance.job import Job
 from shardrouter.rebalance.preflight_rules import (
     ForeignKey,
@@ -20,6 +20,7 @@ from shardrouter.rebalance.preflight_rules import (
     server_problems,
     table_problems,
 )
+from shardrouter.rebalance.progress import EXPECTED
 from shardrouter.rebalance.schemas import table_differences
 from shardrouter.rebalance.sessions import patient
 from shardrouter.rebalance.watch import require_space
@@ -127,11 +128,15 @@ def _foreign_keys(connection: Connection, tables: Sequence[Table]) -> list[Forei
 
 def _note_size(job: Job) -> None:
     """Note how much there is to copy. Raises LimitReached when the target's disk is too small."""
+    expected, size = {}, 0
     with job.read(job.move.source) as connection, patient(connection):
-        loads = slot_loads(connection, job.tables(), job.topology.slots)
-    moving = [loads[slot] for slot in job.move.slots if slot in loads]
-    job.progress["rows_total"] = sum(load.rows for load in moving)
-    job.progress["bytes_total"] = sum(load.bytes for load in moving)
+        for table in job.tables():
+            loads = table_loads(connection, table, job.topology.slots)
+            moving = [loads[slot] for slot in job.move.slots if slot in loads]
+            expected[table.full_name] = sum(load.rows for load in moving)
+            size += sum(load.bytes for load in moving)
+    job.progress["rows_total"], job.progress["bytes_total"] = sum(expected.values()), size
+    job.note(**{EXPECTED: expected})
     with job.read(job.move.target) as connection:
         require_space(job, connection, job.progress["bytes_total"])
 

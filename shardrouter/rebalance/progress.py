@@ -1,10 +1,13 @@
 """How fast a copy goes and how long it will take. Pure but for the clock it is given."""
 
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import Any, Final
 
 WINDOW_SECONDS: Final = 10.0
+
+EXPECTED: Final = "rows_expected"
+"""The fact that says how many rows each table was expected to have."""
 
 
 class Rate:
@@ -20,6 +23,20 @@ class Rate:
             self._seen.popleft()
         began, first = self._seen[0]
         return (total - first) / (now - began) if now > began else 0.0
+
+
+def rows_so_far(
+    expected: Mapping[str, int], seen: Mapping[str, int], finished: Collection[str]
+) -> int:
+    """Return how many rows are copied, by table: as last seen, or as expected.
+
+    A server says how far a copy has come only while it runs: what came after the last look is
+    not seen.
+    """
+    names = {*seen, *finished}
+    return sum(
+        max(seen.get(name, 0), expected.get(name, 0) if name in finished else 0) for name in names
+    )
 
 
 def note_copied(

@@ -56,6 +56,7 @@ from shardrouter.postgres.moving.slot_loads import (
     slot_loads,
     table_loads,
 )
+from shardrouter.postgres.moving.slot_partitions import empty_partition, slot_partitions
 from shardrouter.postgres.moving.snapshot import (
     ExportedSnapshot,
     enter_snapshot,
@@ -131,6 +132,7 @@ __all__ = [
     "drop_subscription",
     "drop_sync_slots",
     "drop_token",
+    "empty_partition",
     "enable_subscription",
     "end_other_sessions",
     "enter_snapshot",
@@ -162,6 +164,7 @@ __all__ = [
     "shard_facts",
     "show_rows",
     "slot_loads",
+    "slot_partitions",
     "slot_state",
     "standby_positions",
     "subscription_sql",

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import psycopg
 from psycopg.sql import Identifier
 from sqlalchemy import Connection, text
 
 from shardrouter.postgres.guard_sql import in_slots_sql, table_sql
+from shardrouter.postgres.moving.copy_blocks import copy_blocks
 from shardrouter.postgres.moving.table_columns import (
     has_portable_types,
     leaves,
@@ -119,23 +121,14 @@ def copy_part(
 def _carry(
     source: Connection, target: Connection, read: str, write: str, on_block: OnBlock
 ) -> Copied:
-    total, rows, size = 0, 0, 0
-    block: list[bytes] = []
-    with _cursor(source) as reading, _cursor(target) as writing:
-        with reading.copy(read) as rows_out, writing.copy(write) as rows_in:
-            for data in rows_out:
-                block.append(data)
-                size += len(data)
-                if size >= BLOCK_BYTES:
-                    on_block(len(block), size)
-                    rows_in.write(b"".join(block))
-                    total += size
-                    block, size = [], 0
-            on_block(len(block), size)
-            rows_in.write(b"".join(block))
-            total += size
-        rows = int(writing.rowcount)
-    return Copied(rows, total)
+    total = 0
+    with _driver(target).cursor() as writing:
+        with writing.copy(write) as rows_in:
+            for rows, block in copy_blocks(_driver(source), read, BLOCK_BYTES):
+                on_block(rows, len(block))
+                rows_in.write(block)
+                total += len(block)
+        return Copied(int(writing.rowcount), total)
 
 
 def _read_sql(part: CopyPart, slots: Sequence[Slot], slot_count: int) -> str:
@@ -159,9 +152,10 @@ def _format_sql(part: CopyPart) -> str:
     return " (FORMAT binary)" if part.is_binary else ""
 
 
-def _cursor(connection: Connection) -> Any:
-    driver: Any = connection.connection.driver_connection
-    return driver.cursor()
+def _driver(connection: Connection) -> psycopg.Connection[Any]:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
 
 
 _REPLICA: Final = text("SELECT pg_catalog.set_config('session_replication_role', 'replica', true)")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shardrouter.rebalance.progress import Rate, note_copied
+from shardrouter.rebalance.progress import Rate, note_copied, rows_so_far
 from shardrouter.rebalance.retreat import pause_before_retry
 
 
@@ -19,6 +19,14 @@ def test_rate_and_remaining_time():
         "rows_per_second": 100,
         "eta_seconds": 8.0,
     }
+
+
+def test_a_table_that_is_copied_counts_as_expected_since_its_end_is_not_seen():
+    expected = {"a": 100, "b": 50, "c": 7}
+    assert rows_so_far(expected, {"a": 60, "b": 20}, ()) == 80
+    assert rows_so_far(expected, {"a": 60, "b": 20}, ("a",)) == 120
+    assert rows_so_far(expected, {"a": 130, "b": 20}, ("a", "c")) == 157
+    assert rows_so_far({}, {"a": 60}, ("a", "b")) == 60
 
 
 def test_only_the_last_seconds_count():

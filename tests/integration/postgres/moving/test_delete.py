@@ -1,5 +1,8 @@
 """Copies are deleted in chunks, past guards and foreign keys, and only the slots' rows."""
 
+from time import sleep
+
+import psycopg
 import pytest
 from sqlalchemy import Connection
 
@@ -9,6 +12,8 @@ from tests.support.moving_shards import (
     FLEET,
     MOVE,
     ORDERS,
+    OURS,
+    PARTED,
     SLOT_COUNT,
     SLOTS,
     TABLES,
@@ -45,6 +50,49 @@ def test_only_rows_of_the_slots_go(shards: MovingShards, table: Table) -> None:
             assert moving.has_rows(c, table, OTHERS, SLOT_COUNT)
         assert sum(delete_all(c, table, 100)) == 0
     assert shards.rows(shards.source_dsn, table, OTHERS) == before
+
+
+def test_a_partition_that_holds_nothing_else_is_emptied_at_once(shards: MovingShards) -> None:
+    shards.fill()
+    others = shards.rows(shards.source_dsn, PARTED, OTHERS)
+    with shards.source.connect() as c:
+        assert moving.lock_schema(c, TABLES, SLOTS, SLOT_COUNT, **OURS, sleep=sleep)
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+            run(shards.source_dsn, "TRUNCATE parted_0")
+        with c.begin():
+            assert moving.slot_partitions(c, ORDERS, SLOTS, SLOT_COUNT) == ()
+            assert moving.slot_partitions(c, PARTED, SLOTS[1:], SLOT_COUNT) == ()
+            assert moving.slot_partitions(c, PARTED, SLOTS, SLOT_COUNT) == ("public.parted_0",)
+            wrong = moving.empty_partition(c, "public.parted_1", PARTED, SLOTS, SLOT_COUNT)
+        with c.begin():
+            done = moving.empty_partition(c, "public.parted_0", PARTED, SLOTS, SLOT_COUNT)
+        assert (wrong, done) == (False, True)
+        with c.begin():
+            assert moving.slot_partitions(c, PARTED, SLOTS, SLOT_COUNT) == ()
+            assert not moving.has_rows(c, PARTED, SLOTS, SLOT_COUNT)
+    assert shards.rows(shards.source_dsn, PARTED, OTHERS) == others > 0
+
+
+@pytest.mark.parametrize(
+    "obstacle",
+    [
+        "CREATE TABLE child (id bigint REFERENCES parted)",
+        "BEGIN; SELECT FROM parted_0 LIMIT 1",
+    ],
+    ids=["a foreign key", "a reader"],
+)
+def test_a_partition_that_cannot_be_truncated_is_left_to_deletes(
+    shards: MovingShards, obstacle: str
+) -> None:
+    shards.fill()
+    with psycopg.connect(shards.source_dsn, autocommit=True) as other:
+        other.execute(obstacle.encode())
+        with shards.source.connect() as c:
+            with c.begin():
+                args = ("public.parted_0", PARTED, SLOTS, SLOT_COUNT)
+                assert not moving.empty_partition(c, *args)
+                assert c.exec_driver_sql("SELECT 1").scalar() == 1
+            assert sum(delete_all(c, PARTED, 1000)) > 0
 
 
 def test_guards_and_foreign_keys_do_not_stop_it(shards: MovingShards, cluster: object) -> None:
