@@ -22,7 +22,7 @@ from tests.support.gather_queries import (
 from tests.support.gather_tables import Thing
 
 SETTINGS = settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

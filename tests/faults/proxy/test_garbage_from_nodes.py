@@ -135,6 +135,7 @@ async def test_lies_that_end(liar, lie: str) -> None:
     assert b"DD" not in said  # no word of ours in the place of the rest of a row
 
 
+@pytest.mark.slow
 def test_a_node_that_is_no_postgres_at_login(
     make_proxy: MakeProxy, fragile: Cluster, relay: ChaosRelay, kept: Keep
 ) -> None:

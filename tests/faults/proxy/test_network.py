@@ -66,6 +66,7 @@ def heals(load: Load) -> None:
     assert load.longest_seconds() < BOUND_SECONDS
 
 
+@pytest.mark.slow
 def test_resets_and_a_closed_port(proxy: ProxyProcess, relay: ChaosRelay) -> None:
     with Load(proxy.connect, 6).running() as load:
         for _ in range(3):

@@ -161,6 +161,7 @@ def rows_of(server: LocalServer, cluster: Cluster) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_a_node_that_became_a_standby_takes_no_more_writes(
     make_proxy: MakeProxy, fragile: Cluster, relay_to: MakeRelay
 ) -> None:

@@ -100,6 +100,7 @@ def test_it_heals_after_a_storm(proxy: ProxyProcess, kept: Keep) -> None:
     assert set(load.errors()) == {"53300"}
 
 
+@pytest.mark.slow
 def test_others_have_all_connections_of_the_server(
     make_proxy: MakeProxy, fragile: Cluster, kept: Keep
 ) -> None:

@@ -48,6 +48,7 @@ def test_no_errors_at_sighup(make_proxy: MakeProxy) -> None:
     assert load.failures() == []
 
 
+@pytest.mark.slow
 def test_sigterm_lets_transactions_end(make_proxy: MakeProxy, kept: Keep) -> None:
     proxy = make_proxy(shards=("s0",), proxy={"workers": 2, "drain_seconds": 10})
     busy = [kept(proxy.connect()) for _ in range(4)]
@@ -196,6 +197,7 @@ def private_catalog(private_fleet: Callable[..., LocalFleet], tmp_path: Path) ->
     return made
 
 
+@pytest.mark.slow
 def test_the_catalog_goes_and_comes_back(
     make_proxy: MakeProxy, private_catalog: Cluster, kept: Keep
 ) -> None:

@@ -16,6 +16,7 @@ from tests.support.proxy import ProxyProcess
 MEGABYTE = 1 << 20
 
 
+@pytest.mark.slow
 def test_out_of_file_descriptors(make_proxy: MakeProxy) -> None:
     """It refuses or lets wait; who is connected is not affected; it recovers by itself."""
     proxy = make_proxy(shards=("s0",), proxy_pool={"size": 4})

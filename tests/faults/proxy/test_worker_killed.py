@@ -96,6 +96,7 @@ def test_the_places_of_a_killed_worker_come_free(make_proxy: MakeProxy, kept: Ke
             lost.execute("SELECT 1")
 
 
+@pytest.mark.slow
 def test_workers_leave_when_the_parent_is_killed(make_proxy: MakeProxy, kept: Keep) -> None:
     proxy = make_proxy(shards=("s0",), proxy={"workers": 2, "drain_seconds": 5})
     workers = proxy.worker_pids()

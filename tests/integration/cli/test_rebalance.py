@@ -76,6 +76,7 @@ def count_users(router: Router) -> dict[str, int]:
     return {str(shard): int(count or 0) for shard, count in report.values.items()}
 
 
+@pytest.mark.slow
 def test_a_third_shard_gets_its_share(grown: Run, store: CatalogStore, router: Router) -> None:
     plan = grown("rebalance", "plan", "-o", "json")
     assert plan.code == 0, plan.err

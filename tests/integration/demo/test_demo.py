@@ -96,6 +96,7 @@ def test_demo_ends_well_and_leaves_nothing(run: DemoRun):
     assert "\x1b[" not in run.output, "colours in a pipe"
 
 
+@pytest.mark.slow
 def test_demo_interrupted_leaves_nothing(run: DemoRun):
     run.read_until("rows and ids made")
     os.kill(run.process.pid, signal.SIGINT)

@@ -90,6 +90,7 @@ def founded(fleet: LocalFleet) -> LocalFleet:
     return fleet
 
 
+@pytest.mark.slow
 def test_the_fleet_is_founded_by_the_proxys_role_and_that_may_be_repeated(
     founded: LocalFleet,
 ) -> None:

@@ -141,6 +141,7 @@ def test_down_and_up_keep_data_and_publish_new_ports(desk: Desk) -> None:
     assert desk.published().shard("s0").primary.dsn.endswith(":19998/app")
 
 
+@pytest.mark.slow
 def test_up_with_more_shards_makes_them_and_tells_how_they_join(open_path: Path) -> None:
     assert shardrouter("up", "--shards", "1", "--replicas", "0", cwd=open_path).returncode == 0
     more = shardrouter("up", "--shards", "2", cwd=open_path)
@@ -155,6 +156,7 @@ def test_up_with_more_shards_makes_them_and_tells_how_they_join(open_path: Path)
     assert shardrouter("up", "--shards", "2", cwd=open_path).stderr.startswith("the fleet is runn")
 
 
+@pytest.mark.slow
 def test_down_destroy_asks_for_yes_and_removes_everything(open_path: Path) -> None:
     assert shardrouter("up", "--shards", "1", "--replicas", "0", cwd=open_path).returncode == 0
     refused = shardrouter("down", "--destroy", cwd=open_path)
@@ -170,6 +172,7 @@ def test_down_destroy_asks_for_yes_and_removes_everything(open_path: Path) -> No
     assert "hint: make one with `shardrouter up`" in nothing.stderr
 
 
+@pytest.mark.slow
 def test_fsync_is_kept_and_foreign_settings_are_left_alone(open_path: Path) -> None:
     (open_path / "shardrouter.toml").write_text("# mine\n")
     up = shardrouter("up", "--shards", "1", "--replicas", "0", "--fsync", cwd=open_path)

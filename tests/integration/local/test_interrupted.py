@@ -19,6 +19,8 @@ STAGES: dict[str, Callable[[Path], bool]] = {
     "primary started": lambda data: (data / "servers/s0-p/postmaster.pid").exists(),
     "replica being made": lambda data: (data / "servers/s0-r1").exists(),
 }
+LAST_STAGE = "replica being made"
+SLOW = pytest.mark.slow
 
 
 def wait_for(stage: str, up: subprocess.Popen[str], data: Path) -> None:
@@ -33,7 +35,10 @@ def left(data: Path) -> list[int]:
     return [pid for directory in directories for pid in processes_of(directory)]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage",
+    [name if name == LAST_STAGE else pytest.param(name, marks=SLOW) for name in STAGES],
+)
 def test_kill_9_of_up_leaves_nothing_that_cannot_be_removed(stage: str, open_path: Path) -> None:
     data = open_path / ".shardrouter"
     up = started_shardrouter("up", "--shards", "1", cwd=open_path)
@@ -47,6 +52,7 @@ def test_kill_9_of_up_leaves_nothing_that_cannot_be_removed(stage: str, open_pat
     assert list(open_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_up_starts_anew_over_what_a_killed_one_left(open_path: Path) -> None:
     data = open_path / ".shardrouter"
     up = started_shardrouter("up", "--shards", "1", cwd=open_path)
@@ -59,6 +65,7 @@ def test_up_starts_anew_over_what_a_killed_one_left(open_path: Path) -> None:
     assert [server.id for server in LocalFleet.open(data).servers] == ["catalog", "s0-p"]
 
 
+@pytest.mark.slow
 def test_kill_9_while_a_shard_is_added_leaves_the_others_as_they_were(open_path: Path) -> None:
     data = open_path / ".shardrouter"
     fleet = LocalFleet.create(data, shards=1, replicas=0)
@@ -87,6 +94,7 @@ def test_ctrl_c_cleans_up_by_itself(open_path: Path) -> None:
     assert list(open_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_half_destroyed_fleet_is_removed_by_the_next_down(
     open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +129,9 @@ sys.stdin.read()
     ("make", "is_removed"),
     [
         ("LocalFleet.temporary(1, 1)", True),
-        ("LocalFleet.create(Path(sys.argv[1]), 1, 1, attached=True)", False),
+        pytest.param(
+            "LocalFleet.create(Path(sys.argv[1]), 1, 1, attached=True)", False, marks=SLOW
+        ),
     ],
 )
 def test_servers_die_with_the_process_they_are_attached_to(

@@ -94,6 +94,7 @@ def test_named_programs_are_used_or_refused(
     assert list(open_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @as_root
 def test_unprivileged_user_runs_a_fleet_of_his_own(open_path: Path) -> None:
     python = _python_for_nobody()

@@ -15,7 +15,7 @@ import pytest
 from tests.plugins.fix_raw import ProxyLike
 from tests.support.nonce_client import NonceClient, Tally
 
-SECONDS = 10.0
+SECONDS = 6.0
 CLIENTS = 150
 LONG_RUN_QUERIES = 1_000_000
 LONG_RUN_SECONDS = 3600.0
@@ -24,7 +24,7 @@ LONG_RUN_SECONDS = 3600.0
 @pytest.mark.timeout(120)
 async def test_answers_are_for_who_asked(proxy_like: ProxyLike):
     tally = await _storm(proxy_like, CLIENTS, queries=1_000_000_000, seconds=SECONDS)
-    assert tally.answered > 3_000
+    assert tally.answered > 2_000
     _check_variety(tally)
 
 

@@ -56,6 +56,7 @@ def test_a_killed_worker_is_replaced_and_the_other_is_not_disturbed(folder: Echo
     assert {row["state"] for row in rows} == {"serving"}
 
 
+@pytest.mark.slow
 def test_a_worker_that_talks_nonsense_is_replaced(folder: EchoFolder) -> None:
     folder.configure(workers=1)
     proxy = folder.start()
@@ -96,6 +97,7 @@ def test_sigterm_drains(folder: EchoFolder) -> None:
     assert not list((folder.path / "run").iterdir())
 
 
+@pytest.mark.slow
 def test_drain_has_a_deadline(folder: EchoFolder) -> None:
     folder.configure(drain_seconds=0.3)
     proxy = folder.start()
@@ -118,6 +120,7 @@ def test_a_second_signal_ends_it_now(folder: EchoFolder) -> None:
     assert client.is_closed()
 
 
+@pytest.mark.slow
 def test_a_client_of_the_admin_database_may_drain(folder: EchoFolder) -> None:
     proxy = folder.start()
     client = folder.client(proxy.port)
@@ -127,6 +130,7 @@ def test_a_client_of_the_admin_database_may_drain(folder: EchoFolder) -> None:
     assert proxy.ended() == 0
 
 
+@pytest.mark.slow
 def test_workers_leave_when_the_parent_is_killed(folder: EchoFolder) -> None:
     folder.configure(drain_seconds=1)
     proxy = folder.start()
@@ -140,6 +144,7 @@ def test_workers_leave_when_the_parent_is_killed(folder: EchoFolder) -> None:
     assert client.is_closed()
 
 
+@pytest.mark.slow
 def test_started_again_after_a_kill(folder: EchoFolder) -> None:
     folder.configure(unix_socket_directory=".")
     proxy = folder.start()
@@ -198,6 +203,7 @@ def test_all_workers_go_back_when_one_refuses(folder: EchoFolder) -> None:
     assert "refused" not in shown
 
 
+@pytest.mark.slow
 def test_a_replaced_worker_has_the_settings_in_force(folder: EchoFolder) -> None:
     folder.configure(workers=1)
     proxy = folder.start()
@@ -212,6 +218,7 @@ def test_a_replaced_worker_has_the_settings_in_force(folder: EchoFolder) -> None
     eventually(lambda: "9" in client.ask("parent broadcast verb=show arguments.what=max_clients"))
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_does_not_hold_up_the_others(folder: EchoFolder) -> None:
     proxy = folder.start()
     (hanging, _), (_, client) = clients_of_both(folder, proxy.port).items()
@@ -265,6 +272,7 @@ def test_sigterm_while_workers_start(folder: EchoFolder) -> None:
     assert proxy.log.count("worker_ended") == proxy.log.count("worker_started")
 
 
+@pytest.mark.slow
 def test_a_worker_that_starts_during_a_reload_gets_it(folder: EchoFolder) -> None:
     folder.configure(workers=3)
     proxy = folder.start()
@@ -280,6 +288,7 @@ def test_a_worker_that_starts_during_a_reload_gets_it(folder: EchoFolder) -> Non
     )
 
 
+@pytest.mark.slow
 def test_the_limit_of_open_files_is_raised(folder: EchoFolder) -> None:
     proxy = folder.start()
     assert proxy.port

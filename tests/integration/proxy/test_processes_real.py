@@ -68,7 +68,7 @@ def working_backends_of(role: str, connection: psycopg.Connection[Any]) -> int:
     return int(row[0])
 
 
-@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("size", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_workers_share_the_bound_and_nobody_starves(
     make_proxy: Callable[..., ProxyProcess], cluster: Cluster, role: str, size: int
 ) -> None:
@@ -95,6 +95,7 @@ def test_workers_share_the_bound_and_nobody_starves(
     assert min(load.done) > 0
 
 
+@pytest.mark.slow
 def test_what_lies_idle_in_one_worker_serves_the_other(
     make_proxy: Callable[..., ProxyProcess], cluster: Cluster, role: str
 ) -> None:
@@ -196,6 +197,7 @@ def test_a_drain_refuses_new_clients_at_once(make_proxy: Callable[..., ProxyProc
     eventually(lambda: not proxy.is_running())
 
 
+@pytest.mark.slow
 def test_a_new_proxy_starts_while_orphans_drain(make_proxy: Callable[..., ProxyProcess]) -> None:
     dead = make_proxy(shards=("s0",), proxy={"workers": 2, "drain_seconds": 30})
     with dead.connect() as busy:

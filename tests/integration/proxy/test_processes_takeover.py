@@ -62,7 +62,14 @@ def successor(folder: EchoFolder, old: EchoProxy) -> EchoProxy:
     return new
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 2), (3, 1), (1, 3)])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (2, 2),
+        pytest.param(3, 1, marks=pytest.mark.slow),
+        pytest.param(1, 3, marks=pytest.mark.slow),
+    ],
+)
 def test_no_connection_is_lost(folder: EchoFolder, before: int, after: int) -> None:
     folder.configure(workers=before)
     old = folder.start()
@@ -119,6 +126,7 @@ def test_the_old_one_goes_on_when_the_new_one_cannot_start(folder: EchoFolder) -
     assert old.ended() == 0
 
 
+@pytest.mark.slow
 def test_a_new_address_is_opened_and_the_old_one_ends(folder: EchoFolder) -> None:
     old = folder.start()
     before = old.port
@@ -132,6 +140,7 @@ def test_a_new_address_is_opened_and_the_old_one_ends(folder: EchoFolder) -> Non
     assert folder.client(after).pid() in new.worker_pids()
 
 
+@pytest.mark.slow
 def test_http_goes_over_too(folder: EchoFolder) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -177,6 +186,7 @@ def test_nonsense_at_the_control_socket_does_no_harm(folder: EchoFolder) -> None
     assert old.ended() == 0
 
 
+@pytest.mark.slow
 def test_a_successor_that_is_killed_half_way(folder: EchoFolder) -> None:
     old = folder.start()
     port = old.port

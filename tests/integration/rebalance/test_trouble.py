@@ -133,7 +133,12 @@ def test_a_clash_of_keys_on_the_target_is_named(prepared: Prepared):
 
 
 @pytest.mark.parametrize(
-    "place", ["copying.subscribed", "fencing.locked", "draining.before_commit"]
+    "place",
+    [
+        pytest.param("copying.subscribed", marks=pytest.mark.slow),
+        pytest.param("fencing.locked", marks=pytest.mark.slow),
+        "draining.before_commit",
+    ],
 )
 def test_a_mover_that_was_replaced_does_no_harm(prepared: Prepared, place: str):
     number = prepared.create()

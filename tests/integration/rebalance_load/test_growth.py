@@ -101,6 +101,7 @@ def make_growth(
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_third_shard_joins(make_growth: MakeGrowth) -> None:
     growth = make_growth(3, slots=64, rows=4000)

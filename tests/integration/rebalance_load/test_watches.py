@@ -29,6 +29,7 @@ def account_on(bed: MovingBed, shard: str) -> int:
     return next(group[0] for slot, group in bed.groups.items() if owners[slot] == shard)
 
 
+@pytest.mark.slow
 def test_clients_of_both_doors_without_a_move(filled: MovingBed, make_proxy: MakeProxy) -> None:
     proxy = make_proxy(on=filled.cluster)
     with filled.router() as router, watched(filled) as trespasser:
