@@ -55,13 +55,15 @@ def health_of(answers: Sequence[WorkerHealth], workers: int) -> Verdict:
     return Verdict(bool(answers), reasons, workers, len(answers), _epochs(answers))
 
 
-def readiness_of(answers: Sequence[WorkerHealth], workers: int, *, is_ending: bool) -> Verdict:
-    """Return whether clients may be sent here.
+def readiness_of(
+    answers: Sequence[WorkerHealth], workers: int, *, unready: str | None = None
+) -> Verdict:
+    """Return whether clients may be sent here. unready: why not, whatever the workers say.
 
     No worker may lack a topology or its lease: the system chooses a client's worker. Nodes are
     the same for all, so that one worker reaches some is enough.
     """
-    reasons = ["the proxy drains and will stop"] if is_ending else []
+    reasons = [unready] if unready else []
     for answer in answers:
         if not answer["epoch"]:
             reasons.append(f"worker {answer['worker']} has no topology{_because(answer)}")

@@ -47,7 +47,8 @@ class HttpSource(Protocol):
         """How many workers should run."""
 
     @property
-    def is_ending(self) -> bool: ...
+    def unready(self) -> str | None:
+        """Why it may get no clients, whatever the workers say."""
 
     async def ask_all(self, verb: str) -> list[Any]:
         """Return the answers of the workers that answer."""
@@ -93,7 +94,7 @@ def http_app(source: HttpSource) -> Starlette:
 
     async def ready(request: Request) -> Response:
         answers = await _asked(source, "health")
-        return _response(readiness_of(answers, source.workers, is_ending=source.is_ending))
+        return _response(readiness_of(answers, source.workers, unready=source.unready))
 
     return Starlette(
         routes=[

@@ -53,7 +53,7 @@ class Parent:
         )
         self._reloader = Reloader(plan, self._crew)
         self._broker = QuotaBroker(self._reloader)
-        self._http = ParentHttp(plan.settings.proxy.http_listen, self._crew, self._ending.is_set)
+        self._http = ParentHttp(plan.settings.proxy.http_listen, self._crew, self._unready)
         self._answers = ParentAnswers(
             self._crew, self._reloader, self._broker, self.end, self._worker_serves
         )
@@ -116,6 +116,11 @@ class Parent:
     def ended(self, life: WorkerLife) -> None:
         self._broker.forget(life.number)
         self._http.retired.bury(life.pid)
+
+    def _unready(self) -> str | None:
+        if self._ending.is_set():
+            return "the proxy drains and will stop"
+        return None if self._has_served else "the proxy starts: not every worker serves yet"
 
     def _worker_serves(self) -> None:
         if self._crew.are_all_serving() and not self._has_served:

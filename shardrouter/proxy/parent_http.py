@@ -20,11 +20,11 @@ AGAIN_SECONDS: Final = 1.0  # a predecessor may hold the port for a moment
 class ParentHttp:
     """The source of /metrics, /health and /ready, and their server."""
 
-    def __init__(self, listen: str, crew: Crew, is_ending: Callable[[], bool]) -> None:
+    def __init__(self, listen: str, crew: Crew, unready: Callable[[], str | None]) -> None:
         self.retired = Retired()
         self._listen = listen
         self._crew = crew
-        self._is_ending = is_ending
+        self._unready = unready
         self._server: asyncio.Task[None] | None = None
 
     @property
@@ -32,8 +32,8 @@ class ParentHttp:
         return self._crew.size
 
     @property
-    def is_ending(self) -> bool:
-        return self._is_ending()
+    def unready(self) -> str | None:
+        return self._unready()
 
     async def ask_all(self, verb: str) -> list[Any]:
         """Return the answers of the workers that give one."""

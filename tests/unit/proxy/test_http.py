@@ -39,7 +39,7 @@ class Source:
         self.retired = Retired()
         self.retired.born(101)
         self.workers = 1
-        self.is_ending = False
+        self.unready: str | None = None
         self.answers: dict[str, list[Any]] = {"health": [healthy()], "metrics": [snapshot(101)]}
         self.hangs = False
         self.asked = 0
@@ -231,18 +231,18 @@ async def test_connections_are_bounded(source: Source, monkeypatch: pytest.Monke
     ],
 )
 def test_what_ready_means(answers: list[WorkerHealth], is_ready: bool, reason: str | None) -> None:
-    verdict = readiness_of(answers, len(answers), is_ending=False)
+    verdict = readiness_of(answers, len(answers))
     assert verdict.is_well == is_ready
     assert (reason or "") in "; ".join(verdict.reasons)
     assert bool(verdict.reasons) == (reason is not None)
 
 
 def test_a_draining_proxy_is_not_ready_but_healthy() -> None:
-    assert not readiness_of([healthy()], 1, is_ending=True).is_well
+    assert not readiness_of([healthy()], 1, unready="it drains").is_well
     assert health_of([healthy()], 1).is_well
 
 
-@pytest.mark.parametrize("judge", [health_of, lambda a, w: readiness_of(a, w, is_ending=False)])
+@pytest.mark.parametrize("judge", [health_of, readiness_of])
 def test_a_missing_worker_is_told_and_no_failure(judge: Callable[..., Any]) -> None:
     verdict = judge([healthy()], 2)
     assert verdict.is_well

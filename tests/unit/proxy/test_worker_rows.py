@@ -81,7 +81,7 @@ async def test_who_looks_at_a_fleet_in_trouble_sees_it(source: Source, rows: Wor
     [lease] = await rows.show("leases")
     assert "is over" in lease["problem"]
     health = cast("Any", await rows.health())
-    assert not readiness_of([health], 1, is_ending=False).is_well
+    assert not readiness_of([health], 1).is_well
 
 
 async def test_slots_in_motion_are_shown_with_who_is_held(source: Source, rows: WorkerRows) -> None:
