@@ -16,10 +16,7 @@ __all__ = ["AsyncRouter", "Router", "ShardRouterError", "reference", "sharded"]
 __getattr__ = lazy_names(
     __name__,
     {
-        "AsyncRouter": "shardrouter.client",
-        "Router": "shardrouter.client",
-        "ShardRouterError": "shardrouter.errors",
-        "reference": "shardrouter.client",
-        "sharded": "shardrouter.client",
+        "shardrouter.client": ("AsyncRouter", "Router", "reference", "sharded"),
+        "shardrouter.errors": ("ShardRouterError",),
     },
 )

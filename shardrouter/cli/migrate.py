@@ -23,8 +23,8 @@ from shardrouter.control import (
     MigrationAction,
     MigrationState,
     ShardReport,
-    migrate,
 )
+from shardrouter.control.migrate import migrate
 from shardrouter.errors import SettingsError
 
 _COLUMNS: Final = ("shard", "state", "current", "head", "steps", "guards", "error")

@@ -15,11 +15,9 @@ __all__ = ["AsyncRouter", "Router", "ShardSession", "local", "reference", "shard
 __getattr__ = lazy_names(
     __name__,
     {
-        "AsyncRouter": "shardrouter.client.async_router",
-        "Router": "shardrouter.client.router",
-        "ShardSession": "shardrouter.client.session",
-        "local": "shardrouter.client.models",
-        "reference": "shardrouter.client.models",
-        "sharded": "shardrouter.client.models",
+        "shardrouter.client.async_router": ("AsyncRouter",),
+        "shardrouter.client.models": ("local", "reference", "sharded"),
+        "shardrouter.client.router": ("Router",),
+        "shardrouter.client.session": ("ShardSession",),
     },
 )

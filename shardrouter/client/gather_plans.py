@@ -20,7 +20,7 @@ from shardrouter.sql import (
     cache_key,
     without_options,
 )
-from shardrouter.sql import split as split_statement
+from shardrouter.sql.split import split as split_statement
 
 MAX_QUERIES: Final = 4  # of one plan: question, rows or parts, order, finish
 MAX_PLANS: Final = 500  # as many as SQLAlchemy keeps compiled statements of an engine

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from shardrouter.catalog import CatalogStore, catalog_engine
-from shardrouter.control import Migration, MigrationAction, ShardReport, migrate
+from shardrouter.control import Migration, MigrationAction, ShardReport
+from shardrouter.control.migrate import migrate
 from shardrouter.topology import KeyColumn, KeyType, Table, TableKind
 from tests.support.alembic_service import AlembicService
 from tests.support.cluster import Cluster

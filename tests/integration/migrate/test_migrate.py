@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from shardrouter.catalog import CatalogStore
-from shardrouter.control import Migration, MigrationAction, ShardReport, migrate
+from shardrouter.control import Migration, MigrationAction, ShardReport
+from shardrouter.control.migrate import migrate
 from shardrouter.control.migrate_shard import MIGRATION_LOCK
 from shardrouter.errors import SettingsError
 from tests.support.alembic_service import AlembicService

@@ -9,7 +9,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 
 from shardrouter.client.models import local, sharded
 from shardrouter.errors import CrossShardUnsupported
-from shardrouter.sql import OneShardSplit, RowsSplit, split
+from shardrouter.sql import OneShardSplit, RowsSplit
+from shardrouter.sql.split import split
 from tests.support.gather_tables import Kind, Note, Part, Thing
 
 other = aliased(Part)

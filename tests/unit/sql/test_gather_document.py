@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import select
 
 from shardrouter.errors import CrossShardUnsupported
-from shardrouter.sql import OwnRows, split
+from shardrouter.sql import OwnRows
+from shardrouter.sql.split import split
 from shardrouter.topology import ShardId
 from tests.support.gather_motions import moving
 from tests.support.gather_tables import Thing

@@ -10,7 +10,8 @@ from sqlalchemy.orm import aliased, joinedload
 
 from shardrouter.client.gather_plans import GatherPlans
 from shardrouter.errors import CrossShardUnsupported
-from shardrouter.sql import OWNED, OneShardSplit, OwnRows, Query, RowsSplit, split
+from shardrouter.sql import OWNED, OneShardSplit, OwnRows, Query, RowsSplit
+from shardrouter.sql.split import split
 from shardrouter.topology import (
     MARK_KEY,
     KeyColumn,

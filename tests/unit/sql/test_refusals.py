@@ -29,7 +29,7 @@ from sqlalchemy.schema import Sequence
 from sqlalchemy.types import UserDefinedType
 
 from shardrouter.errors import CrossShardUnsupported
-from shardrouter.sql import split
+from shardrouter.sql.split import split
 from tests.support.gather_tables import Kind, Note, Part, Thing, Unmarked
 
 T = Thing

@@ -7,7 +7,8 @@ from sqlalchemy import Select, distinct, func, select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from shardrouter.routing.merge import ColumnFacts
-from shardrouter.sql import ROW_BOUND, GroupsSplit, RowsSplit, cache_key, split
+from shardrouter.sql import ROW_BOUND, GroupsSplit, RowsSplit, cache_key
+from shardrouter.sql.split import split
 from tests.support.gather_tables import Kind, Part, Thing
 
 T = Thing
