@@ -6,9 +6,16 @@ from shardrouter.postgres.moving import analyze, has_marker, slot_state, write_m
 from shardrouter.rebalance.conflicts import describe_conflicts
 from shardrouter.rebalance.job import POLL_SECONDS, Job
 from shardrouter.rebalance.sessions import patient
-from shardrouter.rebalance.streams import from_shard, revive, stream_state, to_shard
+from shardrouter.rebalance.streams import (
+    end_first_copies,
+    from_shard,
+    require_first_copies,
+    revive,
+    stream_state,
+    to_shard,
+)
 from shardrouter.rebalance.troubles import NeedsOperator, StreamLost
-from shardrouter.topology import MoveState
+from shardrouter.topology import Direction, MoveState
 
 KB: Final = 1024
 MARKER_POLL_SECONDS: Final = 0.005
@@ -18,6 +25,7 @@ CLOSE_SECONDS: Final = 0.5  # a marker that arrives within this proves the targe
 
 def catch_up(job: Job) -> None:
     """Go on when a marker arrives soon and little WAL is left. Raises StreamLost, NeedsOperator."""
+    end_first_copies(job)
     wait_until_close(job)
     with job.write(job.move.target) as connection, patient(connection):
         analyze(connection, job.tables())
@@ -82,7 +90,10 @@ def require_running(job: Job) -> None:
     Raises NeedsOperator when it stops again and again, StreamLost when it is lost.
     """
     direction = job.move.direction
-    if stream_state(job, direction).enabled:
+    state = stream_state(job, direction)
+    if direction is Direction.FORWARD:
+        require_first_copies(job, state)
+    if state.enabled:
         return
     lag_bytes(job)
     if not revive(job, direction):

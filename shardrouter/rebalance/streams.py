@@ -12,7 +12,10 @@ from sqlalchemy import Connection
 from shardrouter.catalog import Artefact
 from shardrouter.errors import MoveError
 from shardrouter.postgres.moving import (
+    QUICK_COMMIT,
+    SAFE_COMMIT,
     SubscriptionState,
+    commit_quickly,
     create_publication,
     create_slot,
     create_subscription,
@@ -21,8 +24,13 @@ from shardrouter.postgres.moving import (
     drop_slot,
     drop_subscription,
     drop_sync_slots,
+    empty_publication,
     enable_subscription,
+    finished_copies,
     has_portable_types,
+    missing_slots,
+    server_time,
+    statements_since_before,
     subscription_state,
 )
 from shardrouter.rebalance.job import Job
@@ -39,6 +47,11 @@ SLOT_SECONDS: Final = 60.0  # a slot is ready when all transactions of its serve
 
 REVIVALS: Final = 5
 """A stream that stops so often before a marker arrives runs into an error each time."""
+
+STATEMENT_SECONDS: Final = 2.0
+"""A statement that runs for longer has looked at its publications long ago."""
+
+STATEMENT_POLL_SECONDS: Final = 0.02
 
 _ORDER: Final = (SUBSCRIPTION, SYNC_SLOTS, SLOT, PUBLICATION)
 """In which the parts are dropped: nothing is dropped that another part still uses."""
@@ -82,16 +95,50 @@ def make_subscription(job: Job, direction: Direction, *, copy_data: bool, enable
         oid = create_subscription(
             connection, name, publisher.node.dsn, name, name, copy_data=copy_data, enabled=enabled,
             binary=all(has_portable_types(connection, table) for table in job.tables()),
-            synchronous_commit=_synchronous_commit(connection),
+            synchronous_commit=_synchronous_commit(connection, copy_data=copy_data),
         )  # fmt: skip
     if copy_data:
         _record_sync_slots(job, publisher.shard, shard, oid)
 
 
-def _synchronous_commit(connection: Connection) -> str:
+def _synchronous_commit(connection: Connection, *, copy_data: bool) -> str:
     """A target with synchronous standbys must have them before it tells that rows arrived."""
     query = "SELECT pg_catalog.current_setting('synchronous_standby_names')"
-    return "on" if connection.exec_driver_sql(query).scalar_one() else "off"
+    if connection.exec_driver_sql(query).scalar_one():
+        return "on"
+    return SAFE_COMMIT if copy_data else QUICK_COMMIT
+
+
+def end_first_copies(job: Job) -> None:
+    """Have the stream catch up without waiting for the disk, now that every table is copied."""
+    with job.write(job.move.target) as connection:
+        commit_quickly(connection, job.name(Direction.FORWARD))
+
+
+def require_first_copies(job: Job, state: SubscriptionState) -> None:
+    """Raise StreamLost when a first copy can never end: see ``moving.first_copies``.
+
+    Race: a slot is dropped after its table is in step. So the table is looked at again.
+    """
+    if all(phase != "f" for _, phase in state.tables):
+        return
+    name, move = job.name(Direction.FORWARD), job.move
+    lost: dict[str, str] = {}
+    for _ in range(2):
+        with job.read(move.target) as connection:
+            finished = finished_copies(connection, name)
+        lost = {slot: table for slot, table in finished.items() if not lost or slot in lost}
+        with job.read(move.source) as connection:
+            missing = missing_slots(connection, list(lost))
+        lost = {slot: table for slot, table in lost.items() if slot in missing}
+        if not lost:
+            return
+    tables = ", ".join(sorted(lost.values()))
+    raise StreamLost(
+        f"the first copy of {tables} cannot end: a crash took back what the shard had committed",
+        shard=move.target,
+        hint="nothing is to be done: the rows are copied again",
+    )
 
 
 def enable(job: Job, direction: Direction) -> None:
@@ -164,10 +211,32 @@ def _drop(job: Job, artefact: Artefact) -> None:
                 move=move.number, token=move.token, sleep=job.tools.sleep,
             )  # fmt: skip
         case "publication":
-            with job.write(artefact.shard) as connection:
-                drop_publication(connection, name)
+            _drop_publication(job, artefact)
         case _:
             raise MoveError(f"no way is known to drop a {artefact.kind}")
+
+
+def _drop_publication(job: Job, artefact: Artefact) -> None:
+    """Drop it when no statement looks at it any more: see ``empty_publication``."""
+    shard, name = artefact.shard, artefact.name
+    with job.write(shard) as connection:
+        is_emptied = empty_publication(connection, name)
+    if is_emptied:
+        with job.read(shard) as connection:
+            now = server_time(connection)
+
+        def have_ended() -> bool:
+            with job.read(shard) as connection:
+                return not statements_since_before(connection, now)
+
+        job.await_that(
+            have_ended,
+            poll_seconds=STATEMENT_POLL_SECONDS,
+            deadline_seconds=STATEMENT_SECONDS,
+            waits_for="statements that began before",
+        )
+    with job.write(shard) as connection:
+        drop_publication(connection, name)
 
 
 def _drop_subscription(job: Job, artefact: Artefact) -> None:

@@ -25,6 +25,13 @@ from shardrouter.postgres.moving.digest import (
 )
 from shardrouter.postgres.moving.fast_copy import Copied, CopyPart, OnBlock, copy_part, plan_copy
 from shardrouter.postgres.moving.fingerprint import Fingerprint, differences, fingerprint
+from shardrouter.postgres.moving.first_copies import (
+    QUICK_COMMIT,
+    SAFE_COMMIT,
+    commit_quickly,
+    finished_copies,
+    missing_slots,
+)
 from shardrouter.postgres.moving.foreign_keys import ForeignKey, foreign_keys, orphans
 from shardrouter.postgres.moving.limits import limit_waits, on_shard
 from shardrouter.postgres.moving.markers import has_marker, write_marker
@@ -33,7 +40,10 @@ from shardrouter.postgres.moving.names import artefact_name, cleaning_origin_nam
 from shardrouter.postgres.moving.publication import (
     create_publication,
     drop_publication,
+    empty_publication,
     publication_sql,
+    server_time,
+    statements_since_before,
 )
 from shardrouter.postgres.moving.replication_slots import (
     SlotState,
@@ -91,6 +101,8 @@ from shardrouter.postgres.moving.widen import widen_guards
 
 __all__ = [
     "FIRST_PLACE",
+    "QUICK_COMMIT",
+    "SAFE_COMMIT",
     "Chunk",
     "Copied",
     "CopyPart",
@@ -116,6 +128,7 @@ __all__ = [
     "check_token",
     "cleaning_origin",
     "cleaning_origin_name",
+    "commit_quickly",
     "copy_part",
     "count_rows",
     "create_publication",
@@ -133,11 +146,13 @@ __all__ = [
     "drop_sync_slots",
     "drop_token",
     "empty_partition",
+    "empty_publication",
     "enable_subscription",
     "end_other_sessions",
     "enter_snapshot",
     "export_snapshot",
     "fingerprint",
+    "finished_copies",
     "flush_wal",
     "foreign_keys",
     "give_token_back",
@@ -150,6 +165,7 @@ __all__ = [
     "key_trigger_sql",
     "limit_waits",
     "lock_schema",
+    "missing_slots",
     "moved_columns",
     "on_shard",
     "open_transactions",
@@ -159,6 +175,7 @@ __all__ = [
     "read_sequences",
     "row_hashes",
     "see_token",
+    "server_time",
     "session_name",
     "set_sequences",
     "shard_facts",
@@ -167,6 +184,7 @@ __all__ = [
     "slot_partitions",
     "slot_state",
     "standby_positions",
+    "statements_since_before",
     "subscription_sql",
     "subscription_state",
     "table_loads",

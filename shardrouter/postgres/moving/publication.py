@@ -1,6 +1,7 @@
 """Publications of a move: the rows of its slots in every sharded table, and its markers."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from psycopg import sql
@@ -65,8 +66,37 @@ def publication_sql(
     return f"CREATE PUBLICATION {_quoted(name)} FOR TABLE {objects} WITH ({options})"
 
 
+def empty_publication(connection: Connection, name: str) -> bool:
+    """Take the tables out of a publication, in the caller's transaction; False when it has none.
+
+    Race: a statement that writes looks at the publications of its table, in two steps. It fails
+    ("cache lookup failed for publication") when one is dropped in between: PostgreSQL 15 to 18.
+    So no table may be in a publication when it is dropped, and no statement may still believe it.
+    """
+    tables = connection.execute(_TABLES, {"name": name}).scalars().all()
+    if not tables:
+        return False
+    limit_waits(connection, lock_seconds=_LOCK_SECONDS)
+    run_verbatim(connection, f"ALTER PUBLICATION {_quoted(name)} DROP TABLE {', '.join(tables)}")
+    return True
+
+
+def server_time(connection: Connection) -> datetime:
+    """Return the server's clock."""
+    time: datetime = connection.execute(_TIME).scalar_one()
+    return time
+
+
+def statements_since_before(connection: Connection, time: datetime) -> int:
+    """Return how many statements run that began before; needs pg_monitor to see those of others."""
+    return int(connection.execute(_OLDER, {"time": time}).scalar_one())
+
+
 def drop_publication(connection: Connection, name: str) -> None:
-    """Drop a publication in the caller's transaction; no effect when it is gone."""
+    """Drop a publication in the caller's transaction; no effect when it is gone.
+
+    ``empty_publication`` comes before, in a transaction of its own.
+    """
     limit_waits(connection, lock_seconds=_LOCK_SECONDS)
     run_verbatim(connection, f"DROP PUBLICATION IF EXISTS {_quoted(name)}")
 
@@ -75,4 +105,20 @@ def _quoted(name: str) -> str:
     return sql.Identifier(name).as_string(None)
 
 
+_TIME: Final = text("SELECT pg_catalog.clock_timestamp()")
+_OLDER: Final = text(
+    "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE state = 'active'"
+    " AND query_start < :time AND datname = pg_catalog.current_database()"
+    " AND backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()"
+)
+_TABLES: Final = text(
+    """
+SELECT format('%I.%I', n.nspname, c.relname)
+  FROM pg_catalog.pg_publication p
+  JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
+  JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE p.pubname = :name
+"""
+)
 _EXISTS: Final = text("SELECT EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = :name)")

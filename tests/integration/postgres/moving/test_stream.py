@@ -1,6 +1,9 @@
 """Publication, replication slot, subscription and markers, on real servers."""
 
+import threading
+import time
 from contextlib import closing
+from datetime import datetime
 from time import sleep
 from typing import Any
 
@@ -70,6 +73,63 @@ def test_dropping_again_is_success(shards: MovingShards) -> None:
         assert not moving.slot_state(c, NAME).exists
     with shards.target.begin() as c:
         assert moving.subscription_state(c, NAME) is None
+
+
+def test_a_publication_is_emptied_before_it_is_dropped(shards: MovingShards) -> None:
+    shards.subscribe(copy_data=False)
+    with closing(psycopg.connect(shards.source_dsn, autocommit=True)) as other:
+        other.pgconn.send_query(b"SELECT pg_sleep(60)")
+        with shards.source.connect() as c:
+            with c.begin():
+                assert moving.empty_publication(c, NAME)
+            with c.begin():
+                now = moving.server_time(c)
+            with c.begin():
+                assert not moving.empty_publication(c, NAME)
+                assert moving.statements_since_before(c, now) == 1
+            other.cancel_safe()
+            eventually(lambda: _older(c, now) == 0)
+            with c.begin():
+                moving.drop_publication(c, NAME)
+
+
+def _older(connection: Connection, time: datetime) -> int:
+    with connection.begin():
+        return moving.statements_since_before(connection, time)
+
+
+@pytest.mark.slow
+def test_no_statement_fails_while_publications_come_and_go(shards: MovingShards) -> None:
+    """One that writes looks a publication up by what it found a moment before: see ``moving``."""
+    ends_at = time.monotonic() + 20.0
+    errors: list[psycopg.Error] = []
+
+    def write(user: int) -> None:
+        with psycopg.connect(shards.source_dsn, autocommit=True) as c:
+            while time.monotonic() < ends_at:
+                try:
+                    c.execute("UPDATE orders SET note = note WHERE user_id = %s", (user,))
+                except psycopg.Error as error:
+                    errors.append(error)
+
+    shards.fill()
+    writers = [threading.Thread(target=write, args=(user,)) for user in range(6)]
+    for writer in writers:
+        writer.start()
+    with shards.source.connect() as c:
+        while time.monotonic() < ends_at:
+            with c.begin():
+                moving.create_publication(c, NAME, TABLES, SLOTS, SLOT_COUNT, **STREAM)
+            with c.begin():
+                moving.empty_publication(c, NAME)
+            with c.begin():
+                now = moving.server_time(c)
+            eventually(lambda: _older(c, now) == 0)  # noqa: B023
+            with c.begin():
+                moving.drop_publication(c, NAME)
+    for writer in writers:
+        writer.join()
+    assert not errors
 
 
 def test_a_stream_in_use_is_ended(shards: MovingShards) -> None:
