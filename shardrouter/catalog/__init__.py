@@ -13,6 +13,7 @@ from shardrouter.catalog.journal import TransactionJournal
 from shardrouter.catalog.move_records import Artefact, Move, NewMove
 from shardrouter.catalog.moves import MoveStore
 from shardrouter.catalog.records import Fleet, JournalEvent, LiveRouter, Publication, Registration
+from shardrouter.catalog.router_loads import RouterLoads
 from shardrouter.catalog.schema import CHANNEL
 from shardrouter.catalog.store import CatalogStore
 
@@ -30,6 +31,7 @@ __all__ = [
     "NewMove",
     "Publication",
     "Registration",
+    "RouterLoads",
     "TransactionJournal",
     "WorkerLease",
     "answering",

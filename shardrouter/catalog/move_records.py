@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -44,7 +44,8 @@ class Move:
     """Grows with every claim. Who writes with a smaller one is refused, here and on the shards."""
 
     owner: str | None
-    """The process that carries it out, or did; None after it gave the move back."""
+    """The process that carries it out, or did; None after it gave the move back. While nobody's
+    lease holds it names a process that died."""
 
     owner_expires_at: datetime | None
     """From then on any other process may claim the move."""
@@ -107,6 +108,23 @@ class Move:
     def gaining(self) -> ShardId:
         """The shard that owns the slots after the next cutover."""
         return self.target if self.direction is Direction.FORWARD else self.source
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long before this was read its last lease ended, or it was given back; 0 while one
+        holds.
+        """
+        since = self.owner_expires_at
+        return self.untouched_seconds if since is None else max(0.0, self._seconds_since(since))
+
+    @property
+    def untouched_seconds(self) -> float:
+        """How long before this was read a process claimed it or gave it back last."""
+        return self._seconds_since(self.updated_at)
+
+    def _seconds_since(self, moment: datetime) -> float:
+        read_at = self.state_at + timedelta(seconds=self.state_age_seconds)
+        return (read_at - moment).total_seconds()
 
     @property
     def is_over(self) -> bool:

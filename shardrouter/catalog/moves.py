@@ -7,6 +7,7 @@ slots takes place in the transaction that raises the epoch, or not at all.
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from sqlalchemy import Connection, Engine, delete, exc, insert, or_, select
@@ -125,11 +126,14 @@ class MoveStore:
 
     # By whoever carries a move out
 
-    def claim(self, number: int, owner: str, lease_seconds: float) -> Move:
+    def claim(
+        self, number: int, owner: str, lease_seconds: float, *, is_noted: bool = True
+    ) -> Move:
         """Become the owner of a move: every other process is refused from now on.
 
-        The token grows, also for an owner that claims its move again. Raises MoveBusy while
-        another owner's lease holds by the catalog's clock, MoveRefused for a move that is over.
+        The token grows, also for an owner that claims its move again. is_noted: in the journal.
+        Raises MoveBusy while another owner's lease holds by the catalog's clock, MoveRefused for
+        a move that is over.
         """
 
         def work(connection: Connection) -> Move:
@@ -142,8 +146,9 @@ class MoveStore:
             taken = connection.execute(changing(number, values).where(free))
             if taken.rowcount != 1:
                 raise busy(found)
-            detail = {"move": number, "token": found.token + 1, "before": found.owner}
-            note(connection, owner, f"in state {found.state}", "move_claimed", detail)
+            if is_noted:
+                detail = {"move": number, "token": found.token + 1, "before": found.owner}
+                note(connection, owner, f"in state {found.state}", "move_claimed", detail)
             return locked(connection, number, found.slots)
 
         return self._write(work)
@@ -165,10 +170,14 @@ class MoveStore:
         # What a crash of the catalog forgets of this only lets another process claim it sooner.
         return self._write(work, durable=False)
 
-    def release(self, move: Move) -> None:
-        """Give the move back, if it is ours still: another process may claim it at once."""
+    def release(self, move: Move, *, dead_since: datetime | None = None) -> None:
+        """Give the move back, if it is ours still: another process may claim it at once.
+
+        dead_since: as if we had died then. Routers go on with such a move by themselves.
+        """
         mine = (M.token == move.token, M.owner == move.owner)
-        values = {"owner": None, "owner_expires_at": None, "updated_at": NOW}
+        owner = None if dead_since is None else move.owner
+        values = {"owner": owner, "owner_expires_at": dead_since, "updated_at": NOW}
         with self._transaction() as connection:
             connection.execute(changing(move.number, values).where(*mine))
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 SCHEMA: Final = "shardrouter"
 CHANNEL: Final = "shardrouter_topology"
@@ -94,6 +94,20 @@ routers: Final = Table(
 
 Drained epochs: nothing that would be in the way of the moves at that epoch, and began before it,
 is open any more; all of it, and writers only.
+"""
+
+router_loads: Final = Table(
+    "router_loads",
+    metadata,
+    Column("router", Uuid, primary_key=True),
+    moment("reported_at"),
+    Column("slots", ARRAY(Integer), nullable=False),
+    Column("queries", ARRAY(BigInteger), nullable=False),
+    CheckConstraint("cardinality(slots) = cardinality(queries)", name="slots"),
+)
+"""One row a router: queries by slot as they had faded when it told them last.
+
+Rows outlive their router: what it did still counts, until it has faded.
 """
 
 journal: Final = Table(

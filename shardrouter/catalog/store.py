@@ -27,6 +27,7 @@ from shardrouter.catalog.install import check_schema
 from shardrouter.catalog.journal import TransactionJournal
 from shardrouter.catalog.moves import MoveStore
 from shardrouter.catalog.records import Fleet, JournalEvent, LiveRouter, Publication, Registration
+from shardrouter.catalog.router_loads import RouterLoads
 from shardrouter.catalog.schema import CHANNEL, fleet, journal, routers, topology
 from shardrouter.errors import CommitInDoubt, SettingsError, StaleEpoch, UnknownShard
 from shardrouter.topology import Epoch, Topology, is_valid_slot_count
@@ -61,6 +62,10 @@ class CatalogStore:
     def moves(self) -> MoveStore:
         """Return the moves of slots, in the same database."""
         return MoveStore(self._engine, self.publish)
+
+    def router_loads(self) -> RouterLoads:
+        """Return the queries by slot that routers report, in the same database."""
+        return RouterLoads(self._engine)
 
     # The fleet and its topology
 

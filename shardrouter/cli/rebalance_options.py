@@ -36,7 +36,11 @@ ExcludeOption = Annotated[
 ]
 LoadsOption = Annotated[
     Path | None,
-    typer.Option("--loads", help="JSON: slot to load, for --by load", show_default=False),
+    typer.Option(
+        "--loads",
+        help="JSON: slot to load, for --by load; default: what routers counted",
+        show_default=False,
+    ),
 ]
 JobsOption = Annotated[int, typer.Option("--jobs", min=1, max=32, help="moves side by side")]
 SoakOption = Annotated[

@@ -20,6 +20,7 @@ from shardrouter.client.pin import check_pin
 from shardrouter.client.pools import EngineFactory, Pools, checkout_error
 from shardrouter.client.runtime import Runtime
 from shardrouter.client.scatter import Scatter
+from shardrouter.client.slot_counts import SlotCounts
 from shardrouter.client.unit import Checkout, ReadChoice, UnitOfWork
 from shardrouter.client.writes import Writes
 from shardrouter.config import Settings
@@ -69,6 +70,7 @@ class RouterCore:
     ) -> None:
         self.settings = settings
         self.runtime = runtime
+        self.queries = SlotCounts(background.keeper.current().slots)
         self.background = background
         self.pools = Pools(
             settings.pool, make_engine, background.keeper.request_refresh, lambda: self._token_epoch

@@ -59,4 +59,5 @@ def _compose(
         settings, background, make_runtime(settings.gather.concurrency), make_engine, on_close
     )
     watch_moves(core)
+    background.report_loads(core.queries.take)
     return core

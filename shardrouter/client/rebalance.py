@@ -3,6 +3,7 @@
 import asyncio
 import getpass
 import os
+import secrets
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -168,9 +169,11 @@ class AsyncRebalance:
 def watch_moves(core: RouterCore) -> None:
     """Have the router look after moves in the background, see ``MoveWatch``."""
     background = core.background
-    owner = f"library {socket.gethostname()}:{os.getpid()}"
-    watch = MoveWatch(core.settings, background.store, background.keeper.current, owner)
+    # Several routers of a process are several owners: one must not claim what another one has.
+    owner = f"library {socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
+    watch = MoveWatch(lambda: core.settings, background.store, background.keeper.current, owner)
     background.every(WATCH_EVERY_SECONDS, watch.run_once, name="moves")
+    background.before_stop(watch.close)
 
 
 async def _until_stopped(work: Callable[[Stop], T]) -> T:

@@ -173,10 +173,12 @@ class TransactionWork:
     def _enlist_key(self, unit: KeyUnit) -> Connection:
         """Enlist the shard that owns the key when it is first used."""
         self._begin()
+        slot = unit.slot
+        assert slot is not None  # it has a key
         if not unit.is_used:
-            assert unit.slot is not None  # it has a key
-            unit.shard = self._core.topology.owner(unit.slot)
+            unit.shard = self._core.topology.owner(slot)
             unit.is_used = True
+        self._core.queries.of[slot] += 1
         return self._enlist(unit.shard)
 
     def _enlist(self, shard: Shard) -> Connection:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, PoolProxiedConnection
 from shardrouter.client.causal import current_scope
 from shardrouter.client.in_flight import InFlight
 from shardrouter.client.pools import driver_connection
+from shardrouter.client.slot_counts import SlotCounts
 from shardrouter.client.stay import Stay, needs_primary
 from shardrouter.errors import ReplicaTooStale
 from shardrouter.postgres import POSITION_SQL, read_position
@@ -72,6 +73,7 @@ class Checkouts(Protocol):
     """Where a unit of work gets its connection: client.core."""
 
     in_flight: InFlight
+    queries: SlotCounts
 
     @property
     def topology(self) -> Topology:
@@ -156,7 +158,12 @@ class UnitOfWork:
         return self.checkout().connection
 
     def checkout(self) -> Checkout:
-        """Return what the unit has taken from a pool; take it when there is nothing."""
+        """Return what the unit has taken from a pool; take it when there is nothing.
+
+        A session asks for each statement: so this is where queries are counted.
+        """
+        if self.slot is not None:
+            self._checkouts.queries.of[self.slot] += 1
         held = self._checkout
         if held is None:
             if self.read is not None:

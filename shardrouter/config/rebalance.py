@@ -39,7 +39,10 @@ class RebalanceSettings(Section):
     """A mover that was silent for so long may be replaced by another process."""
 
     take_over: bool = True
-    """Routers of the library finish a cutover whose mover died, if their role may."""
+    """Routers go on with moves whose mover died, clean up, watch WAL, if their role may."""
+
+    take_over_after_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """So long a restarted command may come first; a cutover waits for the lease only."""
 
     max_bytes_per_second: Annotated[int | None, Field(ge=65_536)] = None
     """The most a fast copy reads a second; none: no limit."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -13,13 +13,14 @@ from shardrouter.build import describe
 from shardrouter.catalog import CatalogStore, TransactionJournal, catalog_engine
 from shardrouter.config import Settings
 from shardrouter.control.in_doubt import clean_once, resolve_once
+from shardrouter.control.load_report import LoadReport
 from shardrouter.control.monitor import Monitor
 from shardrouter.control.thread import ControlThread
 from shardrouter.control.topology_keeper import TopologyKeeper
 from shardrouter.errors import CatalogUnavailable, LeaseExpired
 from shardrouter.postgres import direct_connection
 from shardrouter.routing import writable_node
-from shardrouter.topology import ShardId
+from shardrouter.topology import ShardId, Slot
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Background:
         self.keeper = TopologyKeeper(self.store, settings.catalog, kind=kind)
         self.monitor = Monitor(settings.monitor, self.keeper)
         self._thread = ControlThread()
+        self._endings: list[Callable[[], object]] = []
 
     def start(self) -> None:
         """Load the topology, start the loops, let the monitor look at every node once.
@@ -72,8 +74,19 @@ class Background:
 
         self._thread.keep(loop, name=name)
 
+    def report_loads(self, take: Callable[[], Mapping[Slot, int]]) -> None:
+        """Report the queries by slot that ``take`` returns, see ``LoadReport``, until ``stop``."""
+        report = LoadReport(take, self.keeper.report_loads)
+        self._thread.keep(report.run, name="load report")
+
+    def before_stop(self, call: Callable[[], object]) -> None:
+        """Have ``stop`` call this first, while loops and catalog are still there."""
+        self._endings.append(call)
+
     def stop(self) -> None:
         """Stop the loops, give the lease back, close the catalog's connections."""
+        while self._endings:
+            self._endings.pop()()
         self._thread.stop()
         self.store.close()
 

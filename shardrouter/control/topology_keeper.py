@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from importlib.metadata import version
@@ -29,7 +29,7 @@ from shardrouter.errors import (
     ShardRouterError,
     TopologyError,
 )
-from shardrouter.topology import Epoch, Topology
+from shardrouter.topology import Epoch, Slot, Topology
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +122,14 @@ class TopologyKeeper:
         """
         self._lease_watchers.append(callback)
         callback(self._lease_deadline)
+
+    def report_loads(self, queries: Mapping[Slot, float]) -> None:
+        """Tell the catalog, in this router's name, how many queries each slot had.
+
+        Blocks. Raises CatalogUnavailable, SettingsError.
+        """
+        if self._me is not None:
+            self._store.router_loads().report(self._me, queries)
 
     async def start(self) -> Topology:
         """Load the topology, register this router, and return the topology.

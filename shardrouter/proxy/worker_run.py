@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from shardrouter.catalog import CatalogStore, catalog_engine
 from shardrouter.config import Settings
-from shardrouter.control import Monitor, TopologyKeeper, spawn, supervised
+from shardrouter.control import LoadReport, Monitor, TopologyKeeper, spawn, supervised
 from shardrouter.errors import ShardRouterError, StatementRefused
 from shardrouter.proxy.admin import AdminContext
 from shardrouter.proxy.admin_desk import AdminDesk
 from shardrouter.proxy.doorstep import Doorstep
 from shardrouter.proxy.login import open_door
 from shardrouter.proxy.loop_delay import LoopDelay
+from shardrouter.proxy.move_watch import looking_after_moves
 from shardrouter.proxy.relay.plane import Plane
 from shardrouter.proxy.relay.session import Session
 from shardrouter.proxy.static_topology import StaticTopology
@@ -40,7 +41,9 @@ async def run_worker(start: WorkerStart) -> None:
         watching = spawn(supervised(monitor.run, name="monitor"), name="monitor")
         try:
             await _await_first_look(monitor, source.current(), start.settings)
-            await Worker(start, source, monitor).serve()
+            worker = Worker(start, source, monitor)
+            async with looking_after_moves(start.index, source, lambda: worker.settings):
+                await worker.serve()
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -112,15 +115,23 @@ class Worker:
         self._answer_parent()
         sweeping = spawn(supervised(self.plane.sweep, name="sweep"), name="sweep")
         measuring = spawn(supervised(self.delay.run, name="loop delay"), name="loop delay")
+        working = [sweeping, measuring, *self._report_loads()]
         self.doorstep.open()
         self.start.announce_ready()
         logger.info("worker_ready index=%d epoch=%d", self.start.index, self._epoch())
         try:
             await self._ended.wait()
         finally:
-            for task in (sweeping, measuring):
+            for task in working:
                 task.cancel()
-            await asyncio.gather(sweeping, measuring, return_exceptions=True)
+            await asyncio.gather(*working, return_exceptions=True)
+
+    def _report_loads(self) -> list[asyncio.Task[None]]:
+        """Start to report the queries by slot; without a catalog there is nobody to tell."""
+        if not isinstance(self.source, TopologyKeeper):
+            return []
+        report = LoadReport(self.plane.queries.take, self.source.report_loads)
+        return [spawn(supervised(report.run, name="load report"), name="load report")]
 
     def _epoch(self) -> int:
         try:

@@ -15,7 +15,7 @@ from shardrouter.rebalance.run_moves import Crew, OnProgress, Stop, ignore
 from shardrouter.rebalance.slot_list import describe_slots, parse_slots
 from shardrouter.rebalance.status import MoveStatus
 from shardrouter.rebalance.verify_again import Verification
-from shardrouter.rebalance.watch_moves import WATCH_EVERY_SECONDS, MoveWatch, take_over_due
+from shardrouter.rebalance.watch_moves import WATCH_EVERY_SECONDS, MoveWatch
 
 __all__ = [
     "ADJUSTABLE",
@@ -51,7 +51,6 @@ __all__ = [
     "read_loads",
     "read_plan",
     "statements_of",
-    "take_over_due",
     "with_limits",
     "write_plan",
 ]

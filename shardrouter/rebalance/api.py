@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 
 from shardrouter.catalog import CatalogStore, JournalEvent, Move, NewMove
 from shardrouter.config import Settings
-from shardrouter.errors import MoveRefused, ShardRouterError
+from shardrouter.errors import ShardRouterError
 from shardrouter.rebalance.dry_run import Statement, statements_of
 from shardrouter.rebalance.limits import ADJUSTABLE, with_limits
-from shardrouter.rebalance.loads import Survey, survey
+from shardrouter.rebalance.loads import Survey, counted_loads, survey
 from shardrouter.rebalance.plan import Batch, Measure, Proposal, Wanted, propose, propose_batch
 from shardrouter.rebalance.price import price_batches
 from shardrouter.rebalance.priced_plan import RebalancePlan
@@ -67,21 +67,18 @@ class Rebalance:
     ) -> RebalancePlan:
         """Compare the shards with their weights and return the moves that make them even.
 
-        loads: of each slot, for ``Measure.LOAD``. Reads every shard; changes nothing.
-        Raises MoveRefused when a shard that is to take slots lacks tables, SettingsError when no
-        shard can take any, BackendUnreachable, CatalogUnavailable.
+        loads: of each slot, for ``Measure.LOAD``; None: the queries that routers have counted.
+        Reads every shard; changes nothing. Raises MoveRefused when a shard that is to take slots
+        lacks tables or no router has counted any query, SettingsError when no shard can take any,
+        BackendUnreachable, CatalogUnavailable.
         """
         wish = wanted or Wanted()
         topology = self._store.load()
+        if wish.measure is Measure.LOAD and loads is None:
+            loads = counted_loads(self._store.router_loads().total(), topology)
         found = self._survey(topology)
         if wish.measure is Measure.BYTES:
             loads = [float(size) for size in found.loads.bytes]
-        elif wish.measure is Measure.LOAD and loads is None:
-            raise MoveRefused(
-                "nobody counts the queries of each slot",
-                epoch=topology.epoch,
-                hint="count them yourself and give them with --loads FILE, or plan --by bytes",
-            )
         proposal = propose(topology, wish, loads, self._underway())
         return self._priced(topology, wish.measure, proposal, found)
 

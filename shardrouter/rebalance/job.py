@@ -82,6 +82,9 @@ class Tools:
 class Job:
     """A move that was claimed."""
 
+    heeds_wishes = True
+    """False while it only looks: a wish is for who carries the move out, and stays for him."""
+
     def __init__(
         self, tools: Tools, move: Move, watch: Callable[["Job"], None] = lambda job: None
     ) -> None:
@@ -327,9 +330,8 @@ class Job:
         if self.clock() >= self._watch_at:
             self._watch_at = self.clock() + WATCH_EVERY_SECONDS
             self._watch(self)
-        if newest.wish in _INTERRUPTING and may_wish(
-            newest.wish, self.move.state, self.move.direction
-        ):
+        wish = newest.wish if self.heeds_wishes else None
+        if wish in _INTERRUPTING and may_wish(wish, self.move.state, self.move.direction):
             raise Interrupted
 
     def _show(self) -> None:

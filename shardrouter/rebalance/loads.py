@@ -1,4 +1,7 @@
-"""Ask every shard what its slots hold, how full it is, and how fast it writes; read load files."""
+"""Ask every shard what its slots hold, how full it is, and how fast it writes.
+
+Loads of slots: those that routers have counted, and those of a file.
+"""
 
 import json
 import time
@@ -115,6 +118,18 @@ def read_loads(path: Path, slots: int) -> tuple[float, ...]:
             " KEY --type TYPE` tells the slot of a key",
         ) from error
     return tuple(loads)
+
+
+def counted_loads(queries: Mapping[Slot, float], topology: Topology) -> tuple[float, ...]:
+    """Return the load of each slot as routers have counted it. Raises MoveRefused: none has."""
+    if not any(queries.values()):
+        raise MoveRefused(
+            "no router has reported queries of slots in the last hour",
+            epoch=topology.epoch,
+            hint="let routers run for a minute, with sessions that name their key, or give"
+            " --loads FILE",
+        )
+    return tuple(queries.get(Slot(slot), 0.0) for slot in range(topology.slots))
 
 
 def _look(

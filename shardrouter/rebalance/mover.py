@@ -6,8 +6,10 @@ found by the next one in the row, in the artefacts, and by asking the shards.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -26,6 +28,7 @@ from shardrouter.rebalance.drain import drain
 from shardrouter.rebalance.failpoints import Failpoints
 from shardrouter.rebalance.fence import fence
 from shardrouter.rebalance.job import Interrupted, Job, Tools
+from shardrouter.rebalance.look import give_up_when_full
 from shardrouter.rebalance.pause import pause
 from shardrouter.rebalance.preflight import preflight
 from shardrouter.rebalance.prepare import prepare
@@ -33,7 +36,7 @@ from shardrouter.rebalance.reactions import ask_for_help, react
 from shardrouter.rebalance.ready import AtGate, make_ready
 from shardrouter.rebalance.retreat import retreat
 from shardrouter.rebalance.soak import StillSoaking, soak
-from shardrouter.rebalance.troubles import said_of
+from shardrouter.rebalance.troubles import TROUBLE, said_of
 from shardrouter.rebalance.undo import abort, restart
 from shardrouter.rebalance.verify import verify
 from shardrouter.rebalance.watch import watch
@@ -50,8 +53,6 @@ PATIENCE_SECONDS: Final = 600.0  # trouble that lasts so long is an operator's
 Step = Callable[[Job], None]
 OnProgress = Callable[[Move, Mapping[str, Any]], None]
 
-_TROUBLE: Final = (ShardRouterError, DBAPIError, psycopg.Error)
-
 
 @dataclass(frozen=True, slots=True)
 class Stops:
@@ -63,8 +64,8 @@ class Stops:
     wait_soak: bool = False
     """It waits until the move is over; otherwise it stops while the move soaks."""
 
-    after_cutover: bool = False
-    """It only finishes a cutover that was begun."""
+    only: Collection[MoveState] = frozenset(MoveState)
+    """It stops before a state that is none of these."""
 
 
 class Mover:
@@ -82,9 +83,14 @@ class Mover:
         on_progress: OnProgress = lambda move, progress: None,
         stops: Stops = Stops(),
         failpoint: Failpoints | None = None,
+        dead_since: datetime | None = None,
     ) -> None:
+        """dead_since: it stands in for a process that died then. When it ends before the move,
+        the next one goes on.
+        """
         self._store = store
         self._stops = stops
+        self._dead_since = dead_since
         self._tools = Tools(
             settings=settings.rebalance,
             connect_timeout_seconds=settings.pool.connect_timeout_seconds,
@@ -104,18 +110,34 @@ class Mover:
         an operator must mend. Raises MoveBusy, UnknownMove, MoveTakenOver, MoveRefused for a
         move that is over, CatalogUnavailable.
         """
+        with self._claimed(number) as job:
+            return _Run(job, self._stops).go()
+
+    def look(self, number: int) -> Move:
+        """Look at a move that rests: give it up, or its way back, before its WAL fills a disk.
+
+        It is left as it was found else. Raises as ``run`` does, and what keeps the look from
+        being done.
+        """
+        with self._claimed(number, is_noted=False) as job:
+            if not give_up_when_full(job):
+                return job.move
+            return _Run(job, self._stops).go()
+
+    @contextmanager
+    def _claimed(self, number: int, *, is_noted: bool = True) -> Iterator[Job]:
         lease_seconds = self._tools.settings.mover_lease_seconds
-        move = self._store.claim(number, self._tools.owner, lease_seconds)
+        move = self._store.claim(number, self._tools.owner, lease_seconds, is_noted=is_noted)
         job = Job(self._tools, move, watch)
         try:
-            return _Run(job, self._stops).go()
+            yield job
         finally:
             job.close()
             self._release(job.move)
 
     def _release(self, move: Move) -> None:
         try:
-            self._store.release(move)
+            self._store.release(move, dead_since=None if move.is_over else self._dead_since)
         except ShardRouterError as error:
             logger.warning("move_not_released move=%d reason=%s", move.number, error.message)
 
@@ -155,7 +177,7 @@ class _Run:
                 self._pending = None
             except MoveTakenOver:
                 raise
-            except _TROUBLE as error:
+            except TROUBLE as error:
                 self._fail(error)
 
     def _step(self) -> None:
@@ -168,7 +190,7 @@ class _Run:
             return True
         if move.state in CUTTING_OVER:
             return False
-        return move.held or move.attention is not None or self._stops.after_cutover
+        return move.held or move.attention is not None or move.state not in self._stops.only
 
     def _fail(self, error: Exception) -> None:
         """Remember the error: it is reacted to in the loop, which may fail as well."""

@@ -26,7 +26,7 @@ class Measure(StrEnum):
 
     BYTES = "bytes"
     LOAD = "load"
-    """Queries, or whatever the operator has counted for each slot."""
+    """Queries as routers count them, or whatever the operator has counted for each slot."""
 
 
 @dataclass(frozen=True, slots=True)

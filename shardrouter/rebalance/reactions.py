@@ -40,7 +40,7 @@ def react(job: Job, error: Exception) -> bool:
         case Trouble.NEW_ATTEMPT if _may_restart(job):
             job.advance(MoveState.RESTARTING, reason=said)
         case Trouble.GIVE_UP if may_follow(state, MoveState.ABORTING):
-            job.advance(MoveState.ABORTING, reason=said)
+            _give_up(job, said)
         case _:
             ask_for_help(job, said)
     return False
@@ -50,6 +50,12 @@ def ask_for_help(job: Job, said: str) -> None:
     """Let the move wait for an operator."""
     if job.move.attention != said:
         job.amend(attention=said)
+
+
+def _give_up(job: Job, said: str) -> None:
+    """A full disk does not wait for an operator: neither does the move."""
+    job.see_wish()
+    job.advance(MoveState.ABORTING, reason=said, held=False, attention=None, wish=None)
 
 
 def _may_restart(job: Job) -> bool:

@@ -28,7 +28,7 @@ def soak(job: Job, *, wait: bool) -> None:
     """Go on when the time is over. Raises StillSoaking."""
     while True:
         follow_failovers(job)
-        _look_at_stream(job)
+        look_at_reverse(job)
         left = job.move.soak_seconds - job.age_seconds()
         job.progress["soak_seconds_left"] = max(0.0, left)
         if left <= 0:
@@ -67,7 +67,8 @@ def follow_failovers(job: Job) -> None:
         job.note(**{identity.FACT: identity.identities_fact(*sessions)})
 
 
-def _look_at_stream(job: Job) -> None:
+def look_at_reverse(job: Job) -> None:
+    """Drop the reverse stream when it is of no use any more, or keeps too much WAL."""
     if LOST in job.facts:
         return
     try:

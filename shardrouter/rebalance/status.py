@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shardrouter.catalog import Move
+from shardrouter.rebalance.duties import CLEANING_UP, UNFINISHED, is_abandoned
 from shardrouter.rebalance.slot_list import describe_slots
 from shardrouter.topology import CUTTING_OVER, MoveState, Wish, may_abort
 
@@ -70,15 +71,19 @@ class MoveStatus:
             return "`shardrouter rebalance resume` lets it go on"
         if move.state is MoveState.SOAKING and move.wish is None:
             return self._while_it_soaks()
-        if not self.is_attended:
-            return "`shardrouter rebalance resume` carries it on"
-        return ""
+        return "" if self.is_attended else self._who_goes_on()
+
+    def _who_goes_on(self) -> str:
+        resume = "`shardrouter rebalance resume` carries it on"
+        is_of_routers = self.state in CLEANING_UP or is_abandoned(self.move)
+        if is_of_routers and self.state in UNFINISHED:
+            return f"wait for a router (`rebalance.take_over`), or {resume} now"
+        return resume
 
     def _while_it_soaks(self) -> str:
         number = self.number
-        waits = "wait" if self.is_attended else "`shardrouter rebalance resume` when it has soaked"
         return (
-            f"{waits}, or `shardrouter move finish {number}`;"
+            f"wait, or `shardrouter move finish {number}`;"
             f" back with `shardrouter move reverse {number}`"
         )
 

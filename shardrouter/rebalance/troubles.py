@@ -23,6 +23,9 @@ from shardrouter.errors import (
     StaleEpoch,
 )
 
+TROUBLE: Final = (ShardRouterError, exc.DBAPIError, psycopg.Error)
+"""Errors that a step may end with; others are bugs."""
+
 
 class Trouble(StrEnum):
     """What the mover does about an error."""

@@ -1,6 +1,7 @@
 """Words: ids, nodes, shards, slots, the ring and the topology. Values in, values out."""
 
 from shardrouter.topology.column_types import key_type_of_column
+from shardrouter.topology.fading_counts import HALF_LIFE_SECONDS, FadingCounts
 from shardrouter.topology.folding import folding_warning
 from shardrouter.topology.hashing import int_slot
 from shardrouter.topology.id_layout import IdLayout, slot_of_id, time_of_id
@@ -43,6 +44,7 @@ from shardrouter.topology.table import KeyColumn, KeyType, Table, TableKind
 __all__ = [
     "CUTTING_OVER",
     "DEFAULT_SLOTS",
+    "HALF_LIFE_SECONDS",
     "MARK_KEY",
     "MAX_KEY_COLUMNS",
     "OVER",
@@ -50,6 +52,7 @@ __all__ = [
     "STATES",
     "Direction",
     "Epoch",
+    "FadingCounts",
     "Floors",
     "IdLayout",
     "KeyColumn",

@@ -26,7 +26,8 @@ ADMIN_DATABASE: Final = "shardrouter"
 _LISTENS: Final = re.compile(r"proxy_listens address=127\.0\.0\.1:(\d+)")
 
 DEFAULTS: Final[dict[str, dict[str, Any]]] = {
-    "proxy": {"listen": "127.0.0.1:0", "http_listen": "", "workers": 1, "drain_seconds": 2}
+    "proxy": {"listen": "127.0.0.1:0", "http_listen": "", "workers": 1, "drain_seconds": 2},
+    "rebalance": {"take_over": False},  # tests replace a mover that died themselves
 }
 
 

@@ -35,6 +35,9 @@ class Choice:
         self.role = session.plane.settings.proxy_session.role
         self.shard: str | None = None
         self.slot: int | None = None
+        self.queries = 0
+        """How many of the session's queries were put down to a slot: see ``slot_queries``."""
+
         self.token = Token()
         self.reads_only = False
         self.is_any_shard_right = False

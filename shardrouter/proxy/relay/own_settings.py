@@ -109,6 +109,7 @@ class OwnSettings:
         if "key" in values:
             slot = slot_of_text(values["key"], values.get("key_type"), topology)
         token = Token.from_text(values["token"]) if "token" in values else None
+        choice.session.plane.queries.settle(choice.session)
         choice.role, choice.shard, choice.slot, choice.problem = role, shard, slot, None  # type: ignore[assignment]
         if token is not None:
             choice.token = choice.token.merged(token)
@@ -166,5 +167,5 @@ def slot_of_text(text: str, type_name: str | None, topology: Topology) -> int:
 def _untyped(why: str) -> SettingRefused:
     return SettingRefused(
         f"the type of the key is not known: {why}",
-        hint=f"SET {PREFIX}key_type = 'bigint' first, or name the shard with SET {PREFIX}shard",
+        hint=f"SET {PREFIX}key_type = 'int8' first, or name the shard with SET {PREFIX}shard",
     )

@@ -24,6 +24,7 @@ from shardrouter.proxy.relay.fleet import Fleet, TopologySource
 from shardrouter.proxy.relay.holding import Holding
 from shardrouter.proxy.relay.pool import NodePool, PoolKey, lifetime
 from shardrouter.proxy.relay.session import Session
+from shardrouter.proxy.relay.slot_queries import SlotQueries
 from shardrouter.proxy.relay.state import NO_ROLE, Reported, SessionState, States
 from shardrouter.proxy.relay.tally import Tally
 from shardrouter.sql import Effects, effects_of
@@ -61,6 +62,7 @@ class Plane:
 
         self.repeats = 0
         self.sessions: dict[int, Session] = {}
+        self.queries = SlotQueries(self.sessions)
         self.keys: dict[tuple[int, bytes], Session] = {}
         self.logins = 0
         self.evictions = 0
@@ -100,6 +102,7 @@ class Plane:
             return
         if session.key is not None:
             self.keys.pop(session.key, None)
+        self.queries.settle(session)
         statements = session.relay.statements
         self.hits += statements.hits
         self.misses += statements.misses

@@ -212,6 +212,32 @@ def test_the_unattended(moves: MoveStore) -> None:
     assert moves.unattended([MoveState.PAUSING]) == []
 
 
+def test_how_long_a_move_is_silent(moves: MoveStore) -> None:
+    number = made(moves).number
+    assert moves.claim(number, "mover@1", 10.0).silent_seconds == 0
+    moves.claim(number, "mover@1", 0.001)
+    eventually(lambda: moves.find(number).silent_seconds > 0.05)
+    moves.release(moves.claim(number, "mover@2", 10.0))
+    eventually(lambda: 0.0 < moves.find(number).silent_seconds < 5.0)
+
+
+def test_a_move_that_is_left_as_by_the_dead_keeps_its_owners_name(moves: MoveStore) -> None:
+    move = claimed(moves)
+    moves.release(move, dead_since=move.state_at)
+    left = moves.find(move.number)
+    assert (left.owner, left.owner_expires_at) == ("mover@1", move.state_at)
+    assert left.lease_seconds_left == 0
+    assert left.silent_seconds > left.untouched_seconds
+    assert [m.number for m in moves.unattended([MoveState.PLANNED])] == [move.number]
+    assert moves.claim(move.number, "mover@2", 10.0).token == 2
+
+
+def test_a_claim_may_be_left_out_of_the_journal(store: CatalogStore, moves: MoveStore) -> None:
+    number = made(moves).number
+    moves.claim(number, "mover@1", 10.0, is_noted=False)
+    assert "move_claimed" not in [event.kind for event in store.events()]
+
+
 # Steps
 
 

@@ -63,6 +63,9 @@ def test_both_roles_can_do_what_a_router_does(
     me = Registration(uuid4(), store.fleet().id, "library", "x", "0.1")
     assert store.heartbeat(me, Epoch(1), 15.0) == 1
     assert [router.id for router in store.routers()] == [me.id]
+    store.router_loads().report(me, {Slot(3): 1.0})
+    store.router_loads().report(me, {Slot(3): 2.0})
+    assert store.router_loads().total() == {3: pytest.approx(2.0, rel=0.1)}
     store.sign_off(me.id)
     assert store.history()
     assert store.events()

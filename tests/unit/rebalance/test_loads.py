@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from shardrouter.errors import MoveRefused
-from shardrouter.rebalance.loads import Survey, read_loads
+from shardrouter.rebalance.loads import Survey, counted_loads, read_loads
 from shardrouter.rebalance.price import SlotLoads
-from shardrouter.topology import ShardId
+from shardrouter.topology import ShardId, Slot
+from tests.support.topologies import small_topology
 
 
 def test_loads_are_read(tmp_path: Path) -> None:
@@ -33,3 +34,18 @@ def test_a_shard_that_lacks_tables_takes_no_slots() -> None:
     with pytest.raises(MoveRefused, match=r"lacks the registered tables public.orders") as raised:
         found.require_tables(ShardId("s2"))
     assert raised.value.hint == "make them with `shardrouter shard prepare s2`"
+
+
+def test_what_routers_counted_are_loads() -> None:
+    topology = small_topology()
+    loads = counted_loads({Slot(3): 2.5, Slot(0): 1.0}, topology)
+    assert len(loads) == topology.slots
+    assert loads[:4] == (1.0, 0.0, 0.0, 2.5)
+
+
+@pytest.mark.parametrize("queries", [{}, {Slot(3): 0.0}])
+def test_no_counted_query_is_refused(queries: dict[Slot, float]) -> None:
+    with pytest.raises(MoveRefused, match="no router has reported queries of slots") as raised:
+        counted_loads(queries, small_topology())
+    assert raised.value.epoch == small_topology().epoch
+    assert "--loads FILE" in str(raised.value.hint)

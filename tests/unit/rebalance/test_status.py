@@ -47,7 +47,9 @@ def test_how_much_is_copied(
         (status(MoveState.VERIFYING, attention="rows differ"), "mend it, then"),
         (status(MoveState.VERIFYING, attention="rows differ"), "`shardrouter move abort 1`"),
         (status(MoveState.SOAKING), "wait, or `shardrouter move finish 1`"),
-        (status(MoveState.SOAKING, attended=False), "`shardrouter rebalance resume` when it has"),
+        (status(MoveState.SOAKING, attended=False), "wait, or `shardrouter move finish 1`"),
+        (status(MoveState.CLEANING, attended=False), "wait for a router"),
+        (status(MoveState.COPYING, attended=False, owner="ann@dead:1"), "wait for a router"),
     ],
 )
 def test_the_next_step(found: MoveStatus, said: str) -> None:
