@@ -1,7 +1,7 @@
 """One worker of a proxy looks after moves, as routers of the library do: see ``MoveWatch``.
 
 In a thread, and with everything that is for moves imported only when slots are in motion: what
-relays is not to wait for it.
+relays is not to wait for it. For the same reason no fast copy goes through a proxy.
 """
 
 import asyncio
@@ -90,4 +90,4 @@ class _Watch:
             )
         )
         owner = f"proxy {socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
-        return MoveWatch(self._settings, self._store, self._keeper.current, owner)
+        return MoveWatch(self._settings, self._store, self._keeper.current, owner, may_copy=False)

@@ -55,11 +55,12 @@ STOPS: Final[Mapping[Duty, Stops]] = {
 """How far that goes."""
 
 
-def duties_of(move: Move, grace_seconds: float) -> Sequence[Duty]:
+def duties_of(move: Move, grace_seconds: float, *, may_copy: bool = True) -> Sequence[Duty]:
     """Return what is to be done for a move as the catalog has just shown it: the first of these
     for which there is somebody.
 
-    grace_seconds: so long an operator may come first, but for a cutover.
+    grace_seconds: so long an operator may come first, but for a cutover. may_copy: whether the
+    rows of a fast copy may go through this process.
     """
     if move.state not in UNFINISHED or move.lease_seconds_left > 0:
         return ()
@@ -69,7 +70,7 @@ def duties_of(move: Move, grace_seconds: float) -> Sequence[Duty]:
     if not is_resting(move):
         if _is_to_end(move, grace_seconds):
             wanted.append(Duty.CLEAN_UP)
-        elif _is_to_go_on(move, grace_seconds):
+        elif _is_to_go_on(move, grace_seconds) and (may_copy or not _carries_rows(move)):
             wanted.append(Duty.CARRY_ON)
     if move.state in LOOKED_AT and move.untouched_seconds >= LOOK_EVERY_SECONDS:
         wanted.append(Duty.LOOK)
@@ -95,3 +96,8 @@ def _is_to_end(move: Move, grace_seconds: float) -> bool:
 def _is_to_go_on(move: Move, grace_seconds: float) -> bool:
     may_go_on = is_abandoned(move) and move.state is not MoveState.SOAKING
     return may_go_on and move.silent_seconds >= grace_seconds
+
+
+def _carries_rows(move: Move) -> bool:
+    """True when who carries the move on has its rows to carry, too: Postgres does not."""
+    return move.copy_mode == "fast" and move.state in {MoveState.PREPARING, MoveState.COPYING}

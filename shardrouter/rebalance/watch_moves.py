@@ -27,8 +27,14 @@ class MoveWatch:
         catalog: CatalogStore,
         current: Callable[[], Topology],
         owner: str,
+        *,
+        may_copy: bool = True,
     ) -> None:
-        """settings: as they are now. owner: of this object alone, not only of its process."""
+        """settings: as they are now. owner: of this object alone, not only of its process.
+
+        may_copy: whether the rows of a fast copy may go through this process.
+        """
+        self._may_copy = may_copy
         self._settings = settings
         self._store = catalog.moves()
         self._current = current
@@ -56,4 +62,5 @@ class MoveWatch:
 
     def _look_after_all(self, grace_seconds: float) -> None:
         for move in self._store.unattended(UNFINISHED):
-            any(self._deputies.send(move, duty) for duty in duties_of(move, grace_seconds))
+            duties = duties_of(move, grace_seconds, may_copy=self._may_copy)
+            any(self._deputies.send(move, duty) for duty in duties)

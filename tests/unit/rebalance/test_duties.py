@@ -74,6 +74,18 @@ def test_what_rests_is_only_looked_at(
         assert duty_of(move) is (Duty.LOOK if state in STREAMING else None)
 
 
+@pytest.mark.parametrize("state", ORDINARY)
+def test_a_proxy_carries_no_rows(state: MoveState) -> None:
+    """But looks what their copy costs."""
+    fast = replace(move_in(state, owner=DEAD, untouched=1000.0), copy_mode="fast")
+    duties = duties_of(fast, GRACE, may_copy=False)
+    carries = state in {_S.PREPARING, _S.COPYING}
+    assert (Duty.CARRY_ON in duties) is not carries
+    assert Duty.CARRY_ON in duties_of(fast, GRACE)
+    assert Duty.CARRY_ON in duties_of(replace(fast, copy_mode="safe"), GRACE, may_copy=False)
+    assert (Duty.LOOK in duties) is (state in STREAMING)
+
+
 @pytest.mark.parametrize("state", sorted(UNFINISHED))
 def test_what_is_carried_out_is_left_alone(state: MoveState) -> None:
     living = move_in(state, owner="a process that lives", silent=-3.0)
