@@ -16,6 +16,7 @@ from shardrouter.postgres.moving import (
     SAFE_COMMIT,
     SubscriptionState,
     commit_quickly,
+    copying_workers,
     create_publication,
     create_slot,
     create_subscription,
@@ -118,21 +119,25 @@ def end_first_copies(job: Job) -> None:
 def require_first_copies(job: Job, state: SubscriptionState) -> None:
     """Raise StreamLost when a first copy can never end: see ``moving.first_copies``.
 
-    Race: a slot is dropped after its table is in step. So the table is looked at again.
+    Race: a worker drops its slot a moment before it commits. So it must have ended after its slot
+    was missed, and its table must not be in step even then.
     """
     if all(phase != "f" for _, phase in state.tables):
         return
     name, move = job.name(Direction.FORWARD), job.move
-    lost: dict[str, str] = {}
-    for _ in range(2):
-        with job.read(move.target) as connection:
-            finished = finished_copies(connection, name)
-        lost = {slot: table for slot, table in finished.items() if not lost or slot in lost}
-        with job.read(move.source) as connection:
-            missing = missing_slots(connection, list(lost))
-        lost = {slot: table for slot, table in lost.items() if slot in missing}
-        if not lost:
-            return
+    with job.read(move.target) as connection:
+        finished = finished_copies(connection, name)
+    with job.read(move.source) as connection:
+        missing = missing_slots(connection, list(finished))
+    if not missing:
+        return
+    with job.read(move.target) as connection:
+        missing -= copying_workers(connection, name)
+    with job.read(move.target) as connection:
+        finished = finished_copies(connection, name)
+    lost = {slot: table for slot, table in finished.items() if slot in missing}
+    if not lost:
+        return
     tables = ", ".join(sorted(lost.values()))
     raise StreamLost(
         f"the first copy of {tables} cannot end: a crash took back what the shard had committed",

@@ -29,6 +29,7 @@ from shardrouter.postgres.moving.first_copies import (
     QUICK_COMMIT,
     SAFE_COMMIT,
     commit_quickly,
+    copying_workers,
     finished_copies,
     missing_slots,
 )
@@ -130,6 +131,7 @@ __all__ = [
     "cleaning_origin_name",
     "commit_quickly",
     "copy_part",
+    "copying_workers",
     "count_rows",
     "create_publication",
     "create_slot",

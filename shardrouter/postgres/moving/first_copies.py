@@ -1,9 +1,10 @@
 """First copies of a subscription, and what a crash of the subscriber does to them.
 
-A worker of a first copy drops its replication slot on the publisher once it has committed that
-its table is in step. When that commit was asynchronous, a crash takes it back: the table counts
-as copied but not in step, its slot is gone, and Postgres starts a worker for ever that fails at
-once. It counts no error then, and ``disable_on_error`` does not see it.
+A worker of a first copy drops its replication slot on the publisher, and commits then that its
+table is in step. A crash in between leaves a table that is copied and not in step, whose slot is
+gone; when the commit is asynchronous, so does a crash a moment later. Postgres starts a worker for
+ever that fails at once; it counts no error then, and ``disable_on_error`` does not see it.
+(PostgreSQL 15 to 18, process_syncing_tables_for_sync.)
 """
 
 from typing import Final
@@ -32,6 +33,11 @@ def missing_slots(connection: Connection, slots: list[str]) -> set[str]:
     return set(slots) - set(connection.execute(_STANDING, {"slots": slots}).scalars())
 
 
+def copying_workers(connection: Connection, name: str) -> set[str]:
+    """Return, on the subscriber, the slot names of first copies that have a worker now."""
+    return set(connection.execute(_WORKERS, {"name": name}).scalars())
+
+
 def commit_quickly(connection: Connection, name: str) -> bool:
     """Have the stream not wait for the disk any more, in the caller's transaction.
 
@@ -52,6 +58,16 @@ _OURS: Final = (
     " WHERE datname = pg_catalog.current_database())"
 )
 _COMMIT: Final = text(f"SELECT s.subsynccommit FROM pg_catalog.pg_subscription s WHERE {_OURS}")
+_WORKERS: Final = text(
+    f"""
+SELECT format('pg_%s_sync_%s_%s', s.oid, w.relid, control.system_identifier)
+  FROM pg_catalog.pg_subscription s
+  JOIN pg_catalog.pg_stat_subscription w
+    ON w.subid = s.oid AND w.relid IS NOT NULL AND w.pid IS NOT NULL
+ CROSS JOIN pg_catalog.pg_control_system() AS control
+ WHERE {_OURS}
+"""
+)
 _FINISHED: Final = text(
     f"""
 SELECT format('pg_%s_sync_%s_%s', s.oid, r.srrelid, control.system_identifier) AS slot,
