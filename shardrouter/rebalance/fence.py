@@ -15,7 +15,7 @@ from shardrouter.rebalance.troubles import PutOff
 from shardrouter.topology import Motion, MoveState, parse_lsn
 
 # Writers of every slot of the shard queue up behind a waiting lock: two short attempts, then the
-# cutover is put off. deadlock_timeout of the session is 50 ms, so an autovacuum gives way.
+# cutover is put off. deadlock_timeout of the session is 10 ms, so an autovacuum gives way.
 FENCE_PATIENCE: Final = Patience(first_ms=200, longest_ms=400, pause_seconds=0.05, attempts=2)
 
 

@@ -211,10 +211,10 @@ SELECT pg_catalog.set_config(name, value, false)
                ('default_transaction_isolation', 'read committed'),
                ('default_transaction_read_only', 'off'),
                ('synchronous_commit', 'on'),
-               ('deadlock_timeout', '50ms')) AS wanted (name, value)
+               ('deadlock_timeout', '10ms')) AS wanted (name, value)
  WHERE CASE name
        WHEN 'deadlock_timeout'
-       THEN (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
+       THEN pg_catalog.has_parameter_privilege(current_user, name, 'SET')
        WHEN 'synchronous_commit'
        THEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')
        ELSE true END
