@@ -12,6 +12,7 @@ from shardrouter.postgres.moving import (
     drop_origin,
     empty_partition,
     has_rows,
+    holds_only,
     slot_partitions,
 )
 from shardrouter.rebalance.job import Job
@@ -64,8 +65,10 @@ def _empty_partitions(job: Job, shard: ShardId, table: Table, failpoint: str) ->
         partitions = slot_partitions(connection, table, slots, slot_count)
     for partition in partitions:
         job.tick()
+        with job.read(shard) as connection, patient(connection):
+            is_ours = holds_only(connection, partition, table, slots, slot_count)
         with job.write(shard) as connection:
-            is_empty = empty_partition(connection, partition, table, slots, slot_count)
+            is_empty = is_ours and empty_partition(connection, partition)
         logger.info(
             "partition_%s move=%d shard=%s partition=%s",
             "emptied" if is_empty else "left_to_deletes", job.move.number, shard, partition,

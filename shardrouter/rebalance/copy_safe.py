@@ -8,7 +8,7 @@ from shardrouter.postgres.moving import SubscriptionState
 from shardrouter.rebalance.catch_up import require_running
 from shardrouter.rebalance.job import Job
 from shardrouter.rebalance.progress import EXPECTED, Rate, note_copied, rows_so_far
-from shardrouter.rebalance.streams import make_subscription, require_first_copies, stream_state
+from shardrouter.rebalance.streams import make_subscription, stream_state
 from shardrouter.topology import Direction, MoveState
 
 
@@ -38,7 +38,6 @@ class _Watch:
         state = self._state = stream_state(job, Direction.FORWARD)
         if not state.is_copied:
             require_running(job)
-            require_first_copies(job, state)
             with job.read(job.move.target) as connection:
                 for row in connection.execute(_COPIES):
                     self._rows[row.name] = row.tuples_processed

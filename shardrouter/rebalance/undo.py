@@ -13,6 +13,8 @@ _OF_ATTEMPT: Final = frozenset(
     {"afterwards", "copied", "fence", "flux", "is_streaming", "put_off", "reverse", "verify"}
 )
 
+_SIZES: Final = ("rows_total", "bytes_total")  # as they were estimated before the first attempt
+
 
 def restart(job: Job) -> None:
     """Make way for the next attempt."""
@@ -20,7 +22,9 @@ def restart(job: Job) -> None:
     job.failpoint("restarting.streams_dropped")
     _delete_copied(job, "restarting.chunk")
     job.failpoint("restarting.deleted")
+    sizes = {name: value for name, value in job.progress.items() if name in _SIZES}
     job.progress.clear()
+    job.progress.update(sizes)
     facts = {name: value for name, value in job.facts.items() if name not in _OF_ATTEMPT}
     attempt = job.move.attempt + 1
     job.advance(MoveState.PREPARING, reason=f"attempt {attempt}", attempt=attempt, facts=facts)

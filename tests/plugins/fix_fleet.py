@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shardrouter.catalog import CatalogStore, catalog_engine
 from shardrouter.local import LocalFleet
 from tests.support.cluster import Cluster, install_catalog
 
@@ -41,6 +42,14 @@ def cluster(installed_fleet: LocalFleet, tmp_path: Path) -> Iterator[Cluster]:
         yield fresh
     finally:
         fresh.drop()
+
+
+@pytest.fixture
+def cluster_store(cluster: Cluster) -> Iterator[CatalogStore]:
+    """The catalog of the cluster, by connections of its own."""
+    engine = catalog_engine(cluster.catalog_dsn)
+    yield CatalogStore(engine)
+    engine.dispose()
 
 
 @pytest.fixture

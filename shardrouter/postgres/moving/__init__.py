@@ -67,7 +67,11 @@ from shardrouter.postgres.moving.slot_loads import (
     slot_loads,
     table_loads,
 )
-from shardrouter.postgres.moving.slot_partitions import empty_partition, slot_partitions
+from shardrouter.postgres.moving.slot_partitions import (
+    empty_partition,
+    holds_only,
+    slot_partitions,
+)
 from shardrouter.postgres.moving.snapshot import (
     ExportedSnapshot,
     enter_snapshot,
@@ -162,6 +166,7 @@ __all__ = [
     "has_portable_types",
     "has_rows",
     "hashes_of",
+    "holds_only",
     "identity",
     "install_move_tables",
     "key_trigger_sql",

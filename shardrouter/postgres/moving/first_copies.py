@@ -4,7 +4,7 @@ A worker of a first copy drops its replication slot on the publisher, and commit
 table is in step. A crash in between leaves a table that is copied and not in step, whose slot is
 gone; when the commit is asynchronous, so does a crash a moment later. Postgres starts a worker for
 ever that fails at once; it counts no error then, and ``disable_on_error`` does not see it.
-(PostgreSQL 15 to 18, process_syncing_tables_for_sync.)
+(Seen on PostgreSQL 18; process_syncing_tables_for_sync.)
 """
 
 from typing import Final

@@ -70,7 +70,7 @@ def empty_publication(connection: Connection, name: str) -> bool:
     """Take the tables out of a publication, in the caller's transaction; False when it has none.
 
     Race: a statement that writes looks at the publications of its table, in two steps. It fails
-    ("cache lookup failed for publication") when one is dropped in between: PostgreSQL 15 to 18.
+    ("cache lookup failed for publication", seen on PostgreSQL 18) when one is dropped in between.
     So no table may be in a publication when it is dropped, and no statement may still believe it.
     """
     tables = connection.execute(_TABLES, {"name": name}).scalars().all()

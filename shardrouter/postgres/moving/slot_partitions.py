@@ -18,7 +18,6 @@ from shardrouter.postgres.verbatim import run_verbatim
 from shardrouter.topology import Slot, Table
 
 _LOCK_SECONDS: Final = 0.2  # whoever reads the table waits behind us for the lock
-_SECONDS: Final = 600.0
 _BOUND: Final = re.compile(r"FOR VALUES WITH \(modulus (\d+), remainder (\d+)\)")
 
 # Locked by others; referenced by a foreign key; not allowed: its rows are deleted instead.
@@ -53,21 +52,26 @@ def slot_partitions(
     )
 
 
-def empty_partition(
+def holds_only(
     connection: Connection, partition: str, table: Table, slots: Sequence[Slot], slot_count: int
 ) -> bool:
-    """Truncate one of them, in the caller's transaction; False when that cannot be done now.
+    """True when every row of a partition is of the slots: reads all of it.
 
-    Its rows are then left for ``delete_slots``. The role may set session_replication_role. Nobody
-    may write the slots' rows here any more.
+    The proof, beside its bound: a truncated row of another slot would be lost. None can come
+    later, the partition's own constraint keeps them out.
     """
-    limit_waits(connection, lock_seconds=_LOCK_SECONDS, seconds=_SECONDS)
-    # Proven by reading, too: a truncated row of another slot would be lost. None can come later,
-    # the partition's own constraint keeps them out.
     in_slots = in_slots_sql(table.key, slots, slot_count)
     foreign = f"SELECT EXISTS (SELECT FROM {partition} WHERE ({in_slots}) IS NOT TRUE)"
-    if run_verbatim(connection, foreign).scalar_one():
-        return False
+    return not run_verbatim(connection, foreign).scalar_one()
+
+
+def empty_partition(connection: Connection, partition: str) -> bool:
+    """Truncate a partition, in the caller's transaction; False when that cannot be done now.
+
+    Its rows are then left for ``delete_slots``. ``holds_only`` comes before. The role may set
+    session_replication_role. Nobody may write the slots' rows here any more.
+    """
+    limit_waits(connection, lock_seconds=_LOCK_SECONDS)
     connection.execute(_REPLICA)  # past the triggers that refuse TRUNCATE during a move
     try:
         with connection.begin_nested():

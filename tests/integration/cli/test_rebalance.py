@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import func, select
 
 from shardrouter import Router
-from shardrouter.catalog import CatalogStore, NewMove, catalog_engine
+from shardrouter.catalog import CatalogStore, NewMove
 from shardrouter.topology import MoveState, ShardId
 from tests.integration.cli.conftest import Run
 from tests.support.cluster import Cluster
@@ -63,13 +63,6 @@ def grown(run: Run, cluster: Cluster, router: Router, third: str) -> Run:
     return call
 
 
-@pytest.fixture
-def store(cluster: Cluster) -> Iterator[CatalogStore]:
-    engine = catalog_engine(cluster.catalog_dsn)
-    yield CatalogStore(engine)
-    engine.dispose()
-
-
 def count_users(router: Router) -> dict[str, int]:
     report = router.map(lambda session: session.scalar(select(func.count()).select_from(User)))
     report.raise_if_failed()
@@ -77,18 +70,20 @@ def count_users(router: Router) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_a_third_shard_gets_its_share(grown: Run, store: CatalogStore, router: Router) -> None:
+def test_a_third_shard_gets_its_share(
+    grown: Run, cluster_store: CatalogStore, router: Router
+) -> None:
     plan = grown("rebalance", "plan", "-o", "json")
     assert plan.code == 0, plan.err
     planned = plan.data["plan"]
     slots = sum(len(move["batch"]["slots"]) for move in planned["moves"])
-    assert slots == store.fleet().slots // 3
+    assert slots == cluster_store.fleet().slots // 3
     assert planned["imbalance_before"] == 1.5
     done = grown("rebalance", "apply", "--yes", "--soak", "0")
     assert done.code == 0, done.err
-    counts = store.load().slot_counts()
+    counts = cluster_store.load().slot_counts()
     assert max(counts.values()) - min(counts.values()) <= 1
-    assert [move.state for move in store.moves().list()] == [MoveState.DONE, MoveState.DONE]
+    assert [move.state for move in cluster_store.moves().list()] == [MoveState.DONE, MoveState.DONE]
     assert "copying" in done.err
     held = count_users(router)
     assert sum(held.values()) == len(KEYS)
@@ -96,9 +91,9 @@ def test_a_third_shard_gets_its_share(grown: Run, store: CatalogStore, router: R
 
 
 def test_plans_are_looked_at_saved_and_out_of_date(
-    grown: Run, store: CatalogStore, tmp_path: Path
+    grown: Run, cluster_store: CatalogStore, tmp_path: Path
 ) -> None:
-    epoch = store.epoch()
+    epoch = cluster_store.epoch()
     saved = str(tmp_path / "plan.json")
     said = grown("rebalance", "plan", "--max-moves", "1", "--exclude", "s1", "--save", saved)
     assert said.code == 0, said.err
@@ -116,7 +111,7 @@ def test_plans_are_looked_at_saved_and_out_of_date(
     stale = grown("rebalance", "apply", "--plan", saved, "--yes")
     assert stale.code == 3
     assert f"the plan is of epoch {epoch}, the fleet is at {epoch + 1}" in stale.err
-    assert store.moves().list() == []
+    assert cluster_store.moves().list() == []
 
 
 @pytest.mark.slow
@@ -141,7 +136,7 @@ def test_what_cannot_be_planned(grown: Run, cluster: Cluster, third: str, tmp_pa
 
 
 def test_a_move_soaks_is_verified_and_comes_back(
-    grown: Run, store: CatalogStore, router: Router, cluster: Cluster
+    grown: Run, cluster_store: CatalogStore, router: Router, cluster: Cluster
 ) -> None:
     slot = router.slot_of(7)
     source = router.shard_of(7).id
@@ -179,25 +174,25 @@ def test_a_move_soaks_is_verified_and_comes_back(
 
 
 @pytest.mark.slow
-def test_a_shard_is_emptied(grown: Run, store: CatalogStore, router: Router) -> None:
-    slots = ",".join(str(slot) for slot in store.load().slots_of(ShardId("s0"))[:3])
+def test_a_shard_is_emptied(grown: Run, cluster_store: CatalogStore, router: Router) -> None:
+    slots = ",".join(str(slot) for slot in cluster_store.load().slots_of(ShardId("s0"))[:3])
     create = ("move", "create", "--slots", slots, "--from", "s0", "--to", "s2")
     assert grown(*create, "--yes", "--soak", "0").code == 0
-    assert store.load().slot_counts()["s2"] == 3
+    assert cluster_store.load().slot_counts()["s2"] == 3
     said = grown("shard", "drain", "s2", "--wait", "--yes", "--soak", "0", "-o", "json")
     assert said.code == 0, said.err
     assert {(move["from"], move["state"]) for move in said.data} == {("s2", "done")}
-    assert store.load().slot_counts()["s2"] == 0
+    assert cluster_store.load().slot_counts()["s2"] == 0
     assert grown("shard", "remove", "s2").code == 0
     eventually(lambda: "s2" not in router.topology.slot_counts())
     assert sum(count_users(router).values()) == len(KEYS)
 
 
 def test_moves_are_paused_limited_resumed_and_given_up(
-    grown: Run, store: CatalogStore, router: Router
+    grown: Run, cluster_store: CatalogStore, router: Router
 ) -> None:
-    slots = store.load().slots_of(ShardId("s0"))
-    moves = store.moves()
+    slots = cluster_store.load().slots_of(ShardId("s0"))
+    moves = cluster_store.moves()
     for number in range(3):
         new = NewMove(slots[number : number + 1], ShardId("s0"), ShardId("s2"), soak_seconds=0)
         moves.create(new, actor="tests", reason="r")
@@ -223,12 +218,12 @@ def test_moves_are_paused_limited_resumed_and_given_up(
 
 
 def test_what_another_process_carries_out_is_left_to_it(
-    grown: Run, store: CatalogStore, cluster: Cluster
+    grown: Run, cluster_store: CatalogStore, cluster: Cluster
 ) -> None:
     with cluster.settings_path.open("a") as settings:
         settings.write("\n[rebalance]\nmover_lease_seconds = 1.0\n")
-    slots = store.load().slots_of(ShardId("s0"))
-    moves = store.moves()
+    slots = cluster_store.load().slots_of(ShardId("s0"))
+    moves = cluster_store.moves()
     new = NewMove(slots[:1], ShardId("s0"), ShardId("s2"), soak_seconds=0)
     number = moves.create(new, actor="tests", reason="r").number
     moves.claim(number, "somebody@else", 60)

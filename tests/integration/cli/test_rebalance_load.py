@@ -1,12 +1,10 @@
 """``rebalance plan --by load`` without a file: by what library and proxy have counted."""
 
-from collections.abc import Iterator
-
 import pytest
 from sqlalchemy import text
 
 from shardrouter import Router
-from shardrouter.catalog import CatalogStore, catalog_engine
+from shardrouter.catalog import CatalogStore
 from shardrouter.errors import MoveRefused
 from shardrouter.rebalance import Measure, Wanted
 from tests.integration.cli.conftest import Run
@@ -19,15 +17,8 @@ QUERIES = 20
 ONE = text("SELECT 1")
 
 
-@pytest.fixture
-def store(cluster: Cluster) -> Iterator[CatalogStore]:
-    engine = catalog_engine(cluster.catalog_dsn)
-    yield CatalogStore(engine)
-    engine.dispose()
-
-
 def test_hot_slots_of_library_and_proxy_are_spread(
-    run: Run, cluster: Cluster, store: CatalogStore, make_proxy: MakeProxy
+    run: Run, cluster: Cluster, cluster_store: CatalogStore, make_proxy: MakeProxy
 ) -> None:
     def plan(*options: str) -> tuple[str, ...]:
         return ("rebalance", "plan", *options, "--config", str(cluster.settings_path))
@@ -52,13 +43,13 @@ def test_hot_slots_of_library_and_proxy_are_spread(
             for _ in range(QUERIES):
                 connection.execute("SELECT 1")
             # Both tell within a second or so, while they run.
-            eventually(lambda: len(store.router_loads().total()) == 3)
+            eventually(lambda: len(cluster_store.router_loads().total()) == 3)
             connection.execute(f"SET shardrouter.key = '{keys[3]}'")
             for _ in range(QUERIES):
                 connection.execute("SELECT 1")
         assert proxy.stop() == 0  # a worker tells the rest when it ends
 
-        total = store.router_loads().total()
+        total = cluster_store.router_loads().total()
         assert total == {slot: pytest.approx(QUERIES, rel=0.1) for slot in hot}
         said = run(*plan("--by", "load", "-o", "json"))
         assert said.code == 0, said.err

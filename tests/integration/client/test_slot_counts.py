@@ -1,30 +1,22 @@
 """What a router counts for which slot, as it reports it when it is closed."""
 
-from collections.abc import Iterator
-
-import pytest
 from sqlalchemy import select, text
 
 from shardrouter import AsyncRouter, Router
-from shardrouter.catalog import CatalogStore, catalog_engine
+from shardrouter.catalog import CatalogStore
 from tests.support.cluster import Cluster
 from tests.support.orders import Base, Country, User, keys_on
 
 ONE = text("SELECT 1")
 
 
-@pytest.fixture
-def store(cluster: Cluster) -> Iterator[CatalogStore]:
-    engine = catalog_engine(cluster.catalog_dsn)
-    yield CatalogStore(engine)
-    engine.dispose()
-
-
 def counted(store: CatalogStore) -> dict[int, int]:
     return {slot: round(queries) for slot, queries in store.router_loads().total().items()}
 
 
-def test_queries_by_key_are_counted_others_not(cluster: Cluster, store: CatalogStore) -> None:
+def test_queries_by_key_are_counted_others_not(
+    cluster: Cluster, cluster_store: CatalogStore
+) -> None:
     with Router.from_config(cluster.settings_path) as router:
         router.create_all(Base)
         [a, b], [c] = keys_on(router, "s0", 2), keys_on(router, "s1", 1)
@@ -46,10 +38,10 @@ def test_queries_by_key_are_counted_others_not(cluster: Cluster, store: CatalogS
         with router.transaction(reference=True) as tx:
             tx.reference.add(Country(code="de", name="Germany"))
         slots = [router.slot_of(key) for key in (a, b, c)]
-    assert counted(store) == dict(zip(slots, (5, 1, 1), strict=True))
+    assert counted(cluster_store) == dict(zip(slots, (5, 1, 1), strict=True))
 
 
-async def test_the_same_from_asyncio(cluster: Cluster, store: CatalogStore) -> None:
+async def test_the_same_from_asyncio(cluster: Cluster, cluster_store: CatalogStore) -> None:
     async with AsyncRouter.from_config(cluster.settings_path) as router:
         [a] = keys_on(router, "s0", 1)
         async with router.session(key=a) as session:
@@ -58,4 +50,4 @@ async def test_the_same_from_asyncio(cluster: Cluster, store: CatalogStore) -> N
         async with router.session(shard="s0") as session:
             await session.execute(ONE)
         slot = router.slot_of(a)
-    assert counted(store) == {slot: 2}
+    assert counted(cluster_store) == {slot: 2}

@@ -63,10 +63,10 @@ def test_a_partition_that_holds_nothing_else_is_emptied_at_once(shards: MovingSh
             assert moving.slot_partitions(c, ORDERS, SLOTS, SLOT_COUNT) == ()
             assert moving.slot_partitions(c, PARTED, SLOTS[1:], SLOT_COUNT) == ()
             assert moving.slot_partitions(c, PARTED, SLOTS, SLOT_COUNT) == ("public.parted_0",)
-            wrong = moving.empty_partition(c, "public.parted_1", PARTED, SLOTS, SLOT_COUNT)
+            assert not moving.holds_only(c, "public.parted_1", PARTED, SLOTS, SLOT_COUNT)
+            assert moving.holds_only(c, "public.parted_0", PARTED, SLOTS, SLOT_COUNT)
         with c.begin():
-            done = moving.empty_partition(c, "public.parted_0", PARTED, SLOTS, SLOT_COUNT)
-        assert (wrong, done) == (False, True)
+            assert moving.empty_partition(c, "public.parted_0")
         with c.begin():
             assert moving.slot_partitions(c, PARTED, SLOTS, SLOT_COUNT) == ()
             assert not moving.has_rows(c, PARTED, SLOTS, SLOT_COUNT)
@@ -89,8 +89,7 @@ def test_a_partition_that_cannot_be_truncated_is_left_to_deletes(
         other.execute(obstacle.encode())
         with shards.source.connect() as c:
             with c.begin():
-                args = ("public.parted_0", PARTED, SLOTS, SLOT_COUNT)
-                assert not moving.empty_partition(c, *args)
+                assert not moving.empty_partition(c, "public.parted_0")
                 assert c.exec_driver_sql("SELECT 1").scalar() == 1
             assert sum(delete_all(c, PARTED, 1000)) > 0
 
