@@ -17,6 +17,12 @@ def proxy(proxy_like: ProxyLike) -> ProxyProcess:
 
 
 @pytest.fixture
+def patient(proxy_like: ProxyLike) -> ProxyProcess:
+    """Waits for a replica longer than any busy machine lets it wait, or says why it has none."""
+    return proxy_like(routing={"replica_fallback": "error", "catch_up_wait_ms": 20_000})
+
+
+@pytest.fixture
 def table(proxy_cluster):
     with proxy_cluster.connect("s0-p") as connection:
         connection.execute("CREATE TABLE fresh (id int PRIMARY KEY, value int)")
@@ -34,8 +40,8 @@ def one(connection, query, *given):
 
 @pytest.mark.parametrize(("role", "expected"), [("primary", False), ("replica", True)])
 @pytest.mark.parametrize("way", ["options", "SET", "set by Parse"])
-def test_role(role, expected, way, proxy):
-    with proxy.connect(role=role if way == "options" else None) as connection:
+def test_role(role, expected, way, patient):
+    with patient.connect(role=role if way == "options" else None) as connection:
         if way == "SET":
             connection.execute(f"SET shardrouter.role = '{role}'")
         elif way != "options":
@@ -60,22 +66,22 @@ def test_role(role, expected, way, proxy):
     ],
 )
 @pytest.mark.parametrize("by", ["libpq", "options"])
-def test_target_session_attrs(wish, expected, by, proxy):
+def test_target_session_attrs(wish, expected, by, patient):
     """As libpq's own parameter it is checked by libpq, and must hold."""
     options = f"-c shardrouter.target_session_attrs={wish}"
     if by == "libpq":
         role = "replica" if expected else "primary"
-        connection = proxy.connect(role=role, target_session_attrs=wish)
+        connection = patient.connect(role=role, target_session_attrs=wish)
     else:
-        connection = proxy.connect(options=options)
+        connection = patient.connect(options=options)
     with connection:
         assert one(connection, IN_RECOVERY) is expected
         status = connection.info.parameter_status("in_hot_standby")
         assert status == ("on" if expected else "off")
 
 
-def test_hot_standby_is_told_when_the_role_changes(proxy):
-    with proxy.connect() as connection:
+def test_hot_standby_is_told_when_the_role_changes(patient):
+    with patient.connect() as connection:
         for role, status in (("replica", "on"), ("primary", "off")) * 2:
             connection.execute(f"SET shardrouter.role = '{role}'")
             connection.execute("SELECT 1")
@@ -92,8 +98,8 @@ def test_hot_standby_is_told_when_the_role_changes(proxy):
     ],
 )
 @pytest.mark.parametrize("prepare", [False, True])
-def test_auto(begin, expected, prepare, proxy, table):
-    with proxy.connect(role="auto") as connection:
+def test_auto(begin, expected, prepare, patient, table):
+    with patient.connect(role="auto") as connection:
         for _ in range(3):
             connection.execute(begin, prepare=prepare)
             assert one(connection, IN_RECOVERY) is expected
@@ -105,8 +111,8 @@ def test_auto(begin, expected, prepare, proxy, table):
             connection.execute("COMMIT")
 
 
-def test_write_on_a_replica_is_refused_by_it(proxy, table):
-    with proxy.connect(role="replica") as connection:
+def test_write_on_a_replica_is_refused_by_it(patient, table):
+    with patient.connect(role="replica") as connection:
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             connection.execute("UPDATE fresh SET value = 5")
         assert one(connection, IN_RECOVERY) is True

@@ -196,21 +196,17 @@ async def test_a_pipeline_is_held_between_its_statements(proxy, hand_over, raw: 
     stop = threading.Event()
     sent = answered = 0
 
-    async def write() -> None:
-        nonlocal sent
-        while not stop.is_set():
-            if sent - answered < ahead:
+    async def write_ahead() -> None:
+        nonlocal sent, answered
+        while not stop.is_set() or answered < sent:
+            while not stop.is_set() and sent - answered < ahead:
                 sent += 1
                 client.send(messages.query(f"INSERT INTO orders VALUES ({sent}, {key})"))
-            await asyncio.sleep(0)
+            if answered < sent:
+                assert kinds(await client.until("Z")) == "CZ"
+                answered += 1
 
-    async def read() -> None:
-        nonlocal answered
-        while not stop.is_set() or answered < sent:
-            assert kinds(await client.until("Z")) == "CZ"
-            answered += 1
-
-    work = asyncio.gather(write(), read())
+    work = asyncio.create_task(write_ahead())
     await eventually_async(lambda: answered > 100)
     await asyncio.to_thread(hand_over.pause_without_guards)
     await asyncio.to_thread(eventually, hand_over.are_writers_drained)
