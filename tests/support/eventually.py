@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 POLL_SECONDS: Final = 0.01
-PATIENCE: Final = float(os.environ.get("SHARDROUTER_TEST_PATIENCE", "1"))
+PATIENCE: Final = float(os.environ.get("SHARDROUTER_TEST_PATIENCE", "3"))
 """Factor on every deadline, for slow machines."""
 
 T = TypeVar("T")
