@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shardrouter.proxy.parent_plan import plan_of
-from shardrouter.proxy.parent_run import run_proxy
+from shardrouter.proxy.parent.plan import plan_of
+from shardrouter.proxy.parent.run import run_proxy
 
 
 def main(arguments: Sequence[str]) -> int:

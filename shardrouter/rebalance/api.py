@@ -12,16 +12,23 @@ from uuid import UUID, uuid4
 from shardrouter.catalog import CatalogStore, JournalEvent, Move, NewMove
 from shardrouter.config import Settings
 from shardrouter.errors import ShardRouterError
+from shardrouter.rebalance.checking.verify_again import Verification, verify_again
 from shardrouter.rebalance.dry_run import Statement, statements_of
-from shardrouter.rebalance.limits import ADJUSTABLE, with_limits
 from shardrouter.rebalance.loads import Survey, counted_loads, survey
-from shardrouter.rebalance.plan import Batch, Measure, Proposal, Wanted, propose, propose_batch
-from shardrouter.rebalance.price import price_batches
-from shardrouter.rebalance.priced_plan import RebalancePlan
-from shardrouter.rebalance.rates import rates_of
-from shardrouter.rebalance.run_moves import Crew, OnProgress, Stop, ignore
-from shardrouter.rebalance.status import MoveStatus
-from shardrouter.rebalance.verify_again import Verification, verify_again
+from shardrouter.rebalance.planning.plan import (
+    Batch,
+    Measure,
+    Proposal,
+    Wanted,
+    propose,
+    propose_batch,
+)
+from shardrouter.rebalance.planning.price import price_batches
+from shardrouter.rebalance.planning.priced_plan import RebalancePlan
+from shardrouter.rebalance.planning.rates import rates_of
+from shardrouter.rebalance.running.limits import ADJUSTABLE, with_limits
+from shardrouter.rebalance.running.run_moves import Crew, OnProgress, Stop, ignore
+from shardrouter.rebalance.running.status import MoveStatus
 from shardrouter.topology import (
     Direction,
     MoveState,

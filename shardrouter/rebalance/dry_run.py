@@ -17,7 +17,7 @@ from shardrouter.postgres.moving import (
     subscription_sql,
     truncate_trigger_sql,
 )
-from shardrouter.rebalance.plan import Batch
+from shardrouter.rebalance.planning.plan import Batch
 from shardrouter.topology import Direction, Motion, ShardId, SlotsInMotion, Table, Topology
 
 

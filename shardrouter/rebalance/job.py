@@ -25,9 +25,9 @@ from shardrouter.postgres.moving import (
     take_token,
 )
 from shardrouter.rebalance.failpoints import Failpoints
-from shardrouter.rebalance.identity import check_identity
-from shardrouter.rebalance.limits import limits_of
-from shardrouter.rebalance.renewal import Renewal
+from shardrouter.rebalance.preflight.identity import check_identity
+from shardrouter.rebalance.running.limits import limits_of
+from shardrouter.rebalance.running.renewal import Renewal
 from shardrouter.rebalance.sessions import (
     ANSWER_SECONDS,
     CUTOVER_ANSWER_SECONDS,

@@ -17,7 +17,7 @@ from shardrouter.control import missing_tables
 from shardrouter.errors import MoveRefused
 from shardrouter.postgres import sharded_tables
 from shardrouter.postgres.moving import SlotLoad, slot_loads
-from shardrouter.rebalance.price import Room, SlotLoads
+from shardrouter.rebalance.planning.price import Room, SlotLoads
 from shardrouter.rebalance.sessions import Sessions, patient
 from shardrouter.topology import Shard, ShardId, Slot, TableKind, Topology, parse_lsn
 

@@ -3,10 +3,10 @@
 The limits are those of ``watch`` and ``soak``, and so is what follows from them.
 """
 
+from shardrouter.rebalance.copying.streams import drop_streams
+from shardrouter.rebalance.ending.soak import LOST, follow_failovers, look_at_reverse
 from shardrouter.rebalance.job import Job
 from shardrouter.rebalance.reactions import react
-from shardrouter.rebalance.soak import LOST, follow_failovers, look_at_reverse
-from shardrouter.rebalance.streams import drop_streams
 from shardrouter.rebalance.troubles import LimitReached
 from shardrouter.rebalance.watch import watch
 from shardrouter.topology import Direction, MoveState

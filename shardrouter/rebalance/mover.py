@@ -19,26 +19,26 @@ from sqlalchemy.exc import DBAPIError
 from shardrouter.catalog import CatalogStore, Move, MoveStore
 from shardrouter.config import Settings
 from shardrouter.errors import CatalogUnavailable, CommitInDoubt, MoveTakenOver, ShardRouterError
-from shardrouter.rebalance.catch_up import catch_up
-from shardrouter.rebalance.clean import clean
-from shardrouter.rebalance.commit import finish_cutover
-from shardrouter.rebalance.copy_fast import copy_fast
-from shardrouter.rebalance.copy_safe import copy_safely
-from shardrouter.rebalance.drain import drain
+from shardrouter.rebalance.checking.verify import verify
+from shardrouter.rebalance.copying.catch_up import catch_up
+from shardrouter.rebalance.copying.copy_fast import copy_fast
+from shardrouter.rebalance.copying.copy_safe import copy_safely
+from shardrouter.rebalance.cutover.commit import finish_cutover
+from shardrouter.rebalance.cutover.drain import drain
+from shardrouter.rebalance.cutover.fence import fence
+from shardrouter.rebalance.cutover.pause import pause
+from shardrouter.rebalance.cutover.ready import AtGate, make_ready
+from shardrouter.rebalance.cutover.retreat import retreat
+from shardrouter.rebalance.ending.clean import clean
+from shardrouter.rebalance.ending.soak import StillSoaking, soak
+from shardrouter.rebalance.ending.undo import abort, restart
 from shardrouter.rebalance.failpoints import Failpoints
-from shardrouter.rebalance.fence import fence
 from shardrouter.rebalance.job import Interrupted, Job, Tools
 from shardrouter.rebalance.look import give_up_when_full
-from shardrouter.rebalance.pause import pause
-from shardrouter.rebalance.preflight import preflight
+from shardrouter.rebalance.preflight.check import preflight
 from shardrouter.rebalance.prepare import prepare
 from shardrouter.rebalance.reactions import ask_for_help, react
-from shardrouter.rebalance.ready import AtGate, make_ready
-from shardrouter.rebalance.retreat import retreat
-from shardrouter.rebalance.soak import StillSoaking, soak
 from shardrouter.rebalance.troubles import TROUBLE, said_of
-from shardrouter.rebalance.undo import abort, restart
-from shardrouter.rebalance.verify import verify
 from shardrouter.rebalance.watch import watch
 from shardrouter.rebalance.wishes import obey
 from shardrouter.topology import CUTTING_OVER, MoveState

@@ -4,12 +4,12 @@ import logging
 from typing import Final
 
 from shardrouter.postgres.moving import lock_schema
-from shardrouter.rebalance import identity
+from shardrouter.rebalance.copying.streams import make_publication, make_slot
+from shardrouter.rebalance.cutover.motions import is_in, with_foreign_rows_on_target
+from shardrouter.rebalance.cutover.routers import wait_for_routers
 from shardrouter.rebalance.job import Job
-from shardrouter.rebalance.motions import is_in, with_foreign_rows_on_target
-from shardrouter.rebalance.preflight import require_fit
-from shardrouter.rebalance.routers import wait_for_routers
-from shardrouter.rebalance.streams import make_publication, make_slot
+from shardrouter.rebalance.preflight import identity
+from shardrouter.rebalance.preflight.check import require_fit
 from shardrouter.topology import Direction, Motion, MoveState
 
 logger = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ A cutover that has begun always ends: by the commit, or by a retreat that lifts 
 import logging
 from typing import Final
 
+from shardrouter.rebalance.cutover.ready import PUT_OFF
+from shardrouter.rebalance.cutover.retreat import AFTERWARDS, REVERSIBLE, pause_before_retry
+from shardrouter.rebalance.ending.soak import LOST
 from shardrouter.rebalance.job import Job
-from shardrouter.rebalance.ready import PUT_OFF
-from shardrouter.rebalance.retreat import AFTERWARDS, REVERSIBLE, pause_before_retry
-from shardrouter.rebalance.soak import LOST
 from shardrouter.rebalance.troubles import Trouble, kind_of, said_of
 from shardrouter.topology import CUTTING_OVER, Direction, MoveState, may_follow
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from shardrouter.rebalance.catch_up import lag_bytes
+from shardrouter.rebalance.copying.catch_up import lag_bytes
 from shardrouter.rebalance.job import Job
 from shardrouter.rebalance.troubles import LimitReached
 from shardrouter.topology import Direction, MoveState

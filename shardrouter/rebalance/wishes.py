@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from shardrouter.rebalance.cutover.ready import PUT_OFF
+from shardrouter.rebalance.cutover.retreat import GIVEN_UP, REVERSIBLE
+from shardrouter.rebalance.ending.soak import LOST
 from shardrouter.rebalance.job import Job
-from shardrouter.rebalance.ready import PUT_OFF
-from shardrouter.rebalance.retreat import GIVEN_UP, REVERSIBLE
-from shardrouter.rebalance.soak import LOST
 from shardrouter.topology import CUTTING_OVER, Direction, MoveState, Wish, may_wish
 
 

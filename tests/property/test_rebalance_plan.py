@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shardrouter.rebalance.plan import Batch, Measure, Proposal, Wanted, propose
+from shardrouter.rebalance.planning.plan import Batch, Measure, Proposal, Wanted, propose
 from shardrouter.topology import ShardId, Slot, Topology
 from tests.support.topologies import small_topology
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
-from shardrouter.proxy.admin_connection import AdminConnection
+from shardrouter.proxy.admin.connection import AdminConnection
 from shardrouter.wire import messages
 from tests.support.fake_workers import FakeWorkers
 

@@ -12,9 +12,9 @@ import trustme
 
 from shardrouter.config import ProxyAuthSettings
 from shardrouter.proxy.channel import MessageChannel
-from shardrouter.proxy.doorstep import Doorstep
 from shardrouter.proxy.login import Identity, LoginDoor, Throttle, read_rules
 from shardrouter.proxy.login.users_file import UserEntry
+from shardrouter.proxy.worker.doorstep import Doorstep
 from shardrouter.wire import messages
 from shardrouter.wire.scram_secrets import derive_keys, verifier_of, verifier_text
 from shardrouter.wire.startup import StartupMessage

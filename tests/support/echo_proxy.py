@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from shardrouter.proxy.parent_plan import plan_of
-from shardrouter.proxy.parent_run import run_proxy
+from shardrouter.proxy.parent.plan import plan_of
+from shardrouter.proxy.parent.run import run_proxy
 
 WORKER = (sys.executable, "-m", "tests.support.echo_worker")
 

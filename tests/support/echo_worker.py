@@ -9,8 +9,8 @@ import sys
 from typing import Any
 
 from shardrouter.errors import SettingsError, ShardRouterError
-from shardrouter.proxy.worker_entry import run_process
-from shardrouter.proxy.worker_start import WorkerStart, settings_from_data
+from shardrouter.proxy.worker.entry import run_process
+from shardrouter.proxy.worker.start import WorkerStart, settings_from_data
 
 NONSENSE = b"\x00\x00\x00\x05[[[[["
 

@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from shardrouter.proxy.metrics_snapshot import (
+from shardrouter.proxy.telemetry.metrics_snapshot import (
     Histogram,
     RouteTally,
     Snapshot,

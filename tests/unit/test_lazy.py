@@ -32,7 +32,7 @@ def test_no_name_is_that_of_a_module(package: str) -> None:
     ("module", "unused"),
     [
         ("shardrouter.proxy.worker", ("alembic", "sqlalchemy.orm", "typer", "rich", "starlette")),
-        ("shardrouter.proxy.parent", ("alembic", "sqlalchemy", "typer", "rich")),
+        ("shardrouter.proxy.parent.process", ("alembic", "sqlalchemy", "typer", "rich")),
         ("shardrouter.cli", ("alembic", "sqlalchemy", "psycopg", "pydantic")),
     ],
 )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from shardrouter.errors import UnknownShard
 from shardrouter.proxy.admin.command import AdminContext
-from shardrouter.proxy.census import Row, merged
+from shardrouter.proxy.telemetry.census import Row, merged
 
 
 async def pools_of(context: AdminContext, target: str) -> Sequence[Row]:

@@ -1,7 +1,7 @@
 """Make a SHOW command of rows that every worker has."""
 
 from shardrouter.proxy.admin.command import AdminContext, Answer, Command, in_columns
-from shardrouter.proxy.census import COLUMNS, merged
+from shardrouter.proxy.telemetry.census import COLUMNS, merged
 
 
 def show_of(what: str, summary: str) -> Command:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from shardrouter.config import Settings, shown_value
 from shardrouter.proxy.admin.command import AdminContext, Answer, Command
-from shardrouter.proxy.settings_changes import needs_restart
+from shardrouter.proxy.parent.settings_changes import needs_restart
 
 _COLUMNS: Final = ("key", "value", "default", "changes")
 

@@ -1,7 +1,7 @@
 """``SHOW STATS``: what was done, by shard and role, since the workers started."""
 
 from shardrouter.proxy.admin.command import AdminContext, Answer, Command, in_columns
-from shardrouter.proxy.census import STATS_COLUMNS, stats
+from shardrouter.proxy.telemetry.census import STATS_COLUMNS, stats
 
 
 async def _run(context: AdminContext, argument: str) -> Answer:

@@ -4,7 +4,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from shardrouter.errors import BackendError
-from shardrouter.proxy.backend_login import send_cancel
+from shardrouter.proxy.backend.login import send_cancel
 from shardrouter.proxy.relay.own_answers import unused
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from shardrouter.control import Monitor, lease_clock
 from shardrouter.errors import NoPrimary, ShardRouterError
-from shardrouter.proxy.metrics_snapshot import BUCKETS
 from shardrouter.proxy.relay.pool import NodePool, PoolKey
 from shardrouter.proxy.relay.standing import Standing
 from shardrouter.proxy.relay.tally import Tally
+from shardrouter.proxy.telemetry.metrics_snapshot import BUCKETS
 from shardrouter.routing import writable_node
 from shardrouter.topology import Node, NodeId, Role, Shard, ShardId, Topology
 

@@ -11,9 +11,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from shardrouter.errors import ShardRouterError, SlotsHeld, StatementRefused
-from shardrouter.proxy.metrics_snapshot import Histogram, empty_histogram, observe
 from shardrouter.proxy.relay.motions import concerns, motion_for, must_wait, new_home
 from shardrouter.proxy.relay.verdicts import CLOSED, DROPPED, FORWARD, WAIT
+from shardrouter.proxy.telemetry.metrics_snapshot import Histogram, empty_histogram, observe
 from shardrouter.topology import ShardId, Topology
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from shardrouter.config import Settings
 from shardrouter.control import Drain, Monitor
 from shardrouter.control.tasks import spawn
 from shardrouter.errors import BackendError, BackendUnreachable
-from shardrouter.proxy.backend_login import open_backend
+from shardrouter.proxy.backend.login import open_backend
 from shardrouter.proxy.control_link import ControlLink
-from shardrouter.proxy.log_events import ConnectionEnd, log_connection_end
 from shardrouter.proxy.relay.backend import Backend
 from shardrouter.proxy.relay.definition import Definitions
 from shardrouter.proxy.relay.draining import drain_of
@@ -27,6 +26,7 @@ from shardrouter.proxy.relay.session import Session
 from shardrouter.proxy.relay.slot_queries import SlotQueries
 from shardrouter.proxy.relay.state import NO_ROLE, Reported, SessionState, States
 from shardrouter.proxy.relay.tally import Tally
+from shardrouter.proxy.telemetry.log_events import ConnectionEnd, log_connection_end
 from shardrouter.sql import Effects, effects_of
 from shardrouter.sql.plain import PlainTexts
 from shardrouter.topology import Node, Shard, Topology

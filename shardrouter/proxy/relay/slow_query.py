@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from shardrouter.proxy.log_events import log_slow_query
+from shardrouter.proxy.telemetry.log_events import log_slow_query
 
 if TYPE_CHECKING:
     from shardrouter.proxy.relay.pair import BackendRelay

@@ -11,10 +11,10 @@ import pytest
 
 from shardrouter.config import ProxySettings
 from shardrouter.errors import SettingsError
-from shardrouter.proxy import listening_sockets
-from shardrouter.proxy.file_lock import lock_file
-from shardrouter.proxy.listening_sockets import Listeners, open_listeners
-from shardrouter.proxy.unix_socket import lock_path, open_unix_listener
+from shardrouter.proxy.host import listening_sockets
+from shardrouter.proxy.host.file_lock import lock_file
+from shardrouter.proxy.host.listening_sockets import Listeners, open_listeners
+from shardrouter.proxy.host.unix_socket import lock_path, open_unix_listener
 
 OPENED: list[Listeners] = []
 

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from shardrouter.proxy.worker_process import WorkerLife, WorkerSlot
+from shardrouter.proxy.parent.worker_process import WorkerLife, WorkerSlot
 from tests.support.eventually import eventually_async
 
 ENDS = (sys.executable, "-S", "-c", "import sys; sys.exit(3)")

@@ -3,7 +3,7 @@
 import pytest
 
 from shardrouter.errors import MoveTakenOver
-from shardrouter.rebalance import renewal
+from shardrouter.rebalance.running import renewal
 from shardrouter.topology import MoveState, Wish
 from tests.integration.rebalance.conftest import Prepared
 from tests.support.moving_here import Places, die_at, run_move, wish

@@ -13,8 +13,8 @@ from shardrouter import AsyncRouter
 from shardrouter.catalog import Move
 from shardrouter.client import rebalance as client_rebalance
 from shardrouter.local import LocalFleet
-from shardrouter.rebalance import deputies, duties
 from shardrouter.rebalance.mover import Stops
+from shardrouter.rebalance.running import deputies, duties
 from shardrouter.topology import Direction, MoveState, Wish
 from tests.integration.rebalance.conftest import Prepared
 from tests.plugins.fix_proxy import MakeProxy

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shardrouter.proxy.admin_connection import MOST_BYTES, AdminConnection
+from shardrouter.proxy.admin.connection import MOST_BYTES, AdminConnection
 from shardrouter.wire import messages as m
 from tests.support.admin_script import kinds, read_all
 from tests.support.fake_workers import FakeWorkers

@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 
 from shardrouter.errors import LoginRefused
-from shardrouter.proxy import admin_desk
-from shardrouter.proxy.admin_desk import AdminDesk
+from shardrouter.proxy.admin import desk as admin_desk
+from shardrouter.proxy.admin.desk import AdminDesk
 from shardrouter.wire import messages as m
 from tests.support.admin_script import read_all
 from tests.support.fake_workers import FakeWorkers

@@ -1,8 +1,8 @@
 import pytest
 
 from shardrouter.errors import SettingsError
-from shardrouter.proxy.backend_address import SslMode, read_address
-from shardrouter.proxy.backend_connect import tls_attempts
+from shardrouter.proxy.backend.address import SslMode, read_address
+from shardrouter.proxy.backend.connect import tls_attempts
 
 
 def test_a_url():

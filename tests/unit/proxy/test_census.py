@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shardrouter.proxy.census import COLUMNS, merged, stats
+from shardrouter.proxy.telemetry.census import COLUMNS, merged, stats
 from tests.support.fake_workers import BACKEND, CLIENT, LEASE, MOVE, NODE, POOL, SHARD
 from tests.support.proxy_snapshots import histogram, route, snapshot
 

@@ -1,7 +1,7 @@
 """How many files the workers need."""
 
 from shardrouter.config import Settings
-from shardrouter.proxy.file_limit import OTHER_FILES, files_of_a_worker
+from shardrouter.proxy.host.file_limit import OTHER_FILES, files_of_a_worker
 
 
 def test_clients_and_backends_of_one_worker() -> None:

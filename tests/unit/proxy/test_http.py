@@ -12,10 +12,10 @@ import pytest
 
 from shardrouter.control.tasks import spawn
 from shardrouter.errors import SettingsError
-from shardrouter.proxy import http
-from shardrouter.proxy.health import WorkerHealth, health_of, readiness_of
-from shardrouter.proxy.http import serve_http
-from shardrouter.proxy.retired import Retired
+from shardrouter.proxy.telemetry import http
+from shardrouter.proxy.telemetry.health import WorkerHealth, health_of, readiness_of
+from shardrouter.proxy.telemetry.http import serve_http
+from shardrouter.proxy.telemetry.retired import Retired
 from tests.support.eventually import eventually_async
 from tests.support.proxy_snapshots import snapshot
 

@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from shardrouter.proxy.backend_address import read_address
-from shardrouter.proxy.backend_connect import _tune
+from shardrouter.proxy.backend.address import read_address
+from shardrouter.proxy.backend.connect import _tune
 
 
 def probes(dsn: str) -> tuple[int, int, int, int]:

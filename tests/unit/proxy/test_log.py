@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardrouter.proxy import log_events
-from shardrouter.proxy.log import JsonLines, TextLines, set_up_logging, words_of
-from shardrouter.proxy.log_events import ConnectionEnd, log_connection_end, log_slow_query
-from shardrouter.proxy.log_secrets import masked
+from shardrouter.proxy.telemetry import log_events
+from shardrouter.proxy.telemetry.log import JsonLines, TextLines, set_up_logging, words_of
+from shardrouter.proxy.telemetry.log_events import ConnectionEnd, log_connection_end, log_slow_query
+from shardrouter.proxy.telemetry.log_secrets import masked
 
 NAME = "shardrouter.proxy.test"
 

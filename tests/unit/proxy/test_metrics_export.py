@@ -5,10 +5,15 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from shardrouter.proxy.metrics_export import to_prometheus
-from shardrouter.proxy.metrics_snapshot import BOUNDS_SECONDS, BUCKETS, Snapshot, bucket_of
-from shardrouter.proxy.metrics_sums import quantile_seconds
-from shardrouter.proxy.retired import Retired
+from shardrouter.proxy.telemetry.metrics_export import to_prometheus
+from shardrouter.proxy.telemetry.metrics_snapshot import (
+    BOUNDS_SECONDS,
+    BUCKETS,
+    Snapshot,
+    bucket_of,
+)
+from shardrouter.proxy.telemetry.metrics_sums import quantile_seconds
+from shardrouter.proxy.telemetry.retired import Retired
 from tests.support.proxy_snapshots import histogram, route, snapshot
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -8,8 +8,8 @@ import pytest
 
 from shardrouter.errors import AdminDenied, AdminError, AdminSyntaxError, NoSuchClient
 from shardrouter.proxy.admin import COMMANDS, Command
-from shardrouter.proxy.metrics_export import to_prometheus
-from shardrouter.proxy.retired import Retired
+from shardrouter.proxy.telemetry.metrics_export import to_prometheus
+from shardrouter.proxy.telemetry.retired import Retired
 from tests.support.proxy_snapshots import snapshot
 
 DOCS: Final = Path(__file__).parents[3] / "docs"

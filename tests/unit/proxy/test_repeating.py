@@ -7,13 +7,13 @@ from typing import Any, Final, cast
 
 import pytest
 
-from shardrouter.proxy.metrics_snapshot import BUCKETS
 from shardrouter.proxy.relay.client_talk import ClientTalk
 from shardrouter.proxy.relay.own_answers import OwnAnswer
 from shardrouter.proxy.relay.pair import BackendRelay
 from shardrouter.proxy.relay.repeating import NOT_OWNED, take_back
 from shardrouter.proxy.relay.standing import Standing
 from shardrouter.proxy.relay.tally import Tally
+from shardrouter.proxy.telemetry.metrics_snapshot import BUCKETS
 from shardrouter.sql.plain import PlainTexts
 from shardrouter.wire import messages
 from shardrouter.wire.codes import FOR_US, Owed, Seen

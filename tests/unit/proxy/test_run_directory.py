@@ -7,9 +7,9 @@ import pytest
 
 from shardrouter.config import ProxySettings
 from shardrouter.errors import SettingsError
-from shardrouter.proxy import claim
-from shardrouter.proxy.claim import claim_directory
-from shardrouter.proxy.run_directory import control_path, run_directory
+from shardrouter.proxy.host.run_directory import control_path, run_directory
+from shardrouter.proxy.parent import claim
+from shardrouter.proxy.parent.claim import claim_directory
 
 
 def test_default_is_named_for_user_and_port(

@@ -4,7 +4,7 @@ import pytest
 
 from shardrouter.config import Settings
 from shardrouter.config.problems import known_keys
-from shardrouter.proxy.settings_changes import (
+from shardrouter.proxy.parent.settings_changes import (
     Change,
     changes_between,
     needs_restart,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from shardrouter.errors import SettingsError
-from shardrouter.proxy.static_topology import StaticTopology
 from shardrouter.proxy.topology_file import read_topology_file, succeeding
+from shardrouter.proxy.worker.static_topology import StaticTopology
 from shardrouter.topology import (
     Epoch,
     KeyColumn,

@@ -5,8 +5,8 @@ from typing import Any, cast
 
 from shardrouter.control.tasks import spawn
 from shardrouter.errors import ControlLost, ShardRouterError
-from shardrouter.proxy.watchdog import Watchdog
-from shardrouter.proxy.worker_process import WorkerLife
+from shardrouter.proxy.parent.watchdog import Watchdog
+from shardrouter.proxy.parent.worker_process import WorkerLife
 from tests.support.eventually import eventually_async
 
 

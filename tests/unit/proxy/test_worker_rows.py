@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from shardrouter.errors import LeaseExpired
-from shardrouter.proxy.census import COLUMNS, merged
-from shardrouter.proxy.health import readiness_of
-from shardrouter.proxy.worker_rows import WorkerRows
+from shardrouter.proxy.telemetry.census import COLUMNS, merged
+from shardrouter.proxy.telemetry.health import readiness_of
+from shardrouter.proxy.worker.rows import WorkerRows
 from shardrouter.routing import FleetView, NodeSample
 from shardrouter.topology import Motion, NodeId, Slot, SlotsInMotion, Topology
 from tests.support.topologies import small_topology

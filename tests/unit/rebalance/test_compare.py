@@ -1,7 +1,7 @@
 """Rows that are wrong, rows in flux, and the list of those that are looked at again."""
 
-from shardrouter.rebalance.compare import judge
-from shardrouter.rebalance.flux import MOST, flux_of, has_too_many, with_flux
+from shardrouter.rebalance.checking.compare import judge
+from shardrouter.rebalance.cutover.flux import MOST, flux_of, has_too_many, with_flux
 from shardrouter.topology import KeyColumn, KeyType, Table, TableKind
 
 ORDERS = Table("orders", TableKind.SHARDED, (KeyColumn("user_id", KeyType.INT8),))

@@ -9,9 +9,9 @@ import pytest
 
 from shardrouter.catalog import Move
 from shardrouter.config import Settings
-from shardrouter.rebalance import deputies
-from shardrouter.rebalance.deputies import AGAIN_SECONDS, Deputies
-from shardrouter.rebalance.duties import Duty
+from shardrouter.rebalance.running import deputies
+from shardrouter.rebalance.running.deputies import AGAIN_SECONDS, Deputies
+from shardrouter.rebalance.running.duties import Duty
 from tests.support.eventually import eventually
 from tests.support.move_rows import some_move
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from shardrouter.rebalance.dry_run import Statement, statements_of
-from shardrouter.rebalance.plan import Batch
+from shardrouter.rebalance.planning.plan import Batch
 from shardrouter.topology import KeyColumn, KeyType, ShardId, Slot, Table, TableKind
 from tests.support.topologies import small_topology
 

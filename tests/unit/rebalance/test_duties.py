@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from shardrouter.catalog import Move
-from shardrouter.rebalance.duties import LOOK_EVERY_SECONDS, LOOKING, UNFINISHED, Duty, duties_of
+from shardrouter.rebalance.running.duties import (
+    LOOK_EVERY_SECONDS,
+    LOOKING,
+    UNFINISHED,
+    Duty,
+    duties_of,
+)
 from shardrouter.topology import CUTTING_OVER, OVER, MoveState, Wish
 from tests.support.move_rows import NOON, some_move
 

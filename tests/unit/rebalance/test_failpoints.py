@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[3] / "shardrouter" / "rebalance"
 
 
 def test_each_is_reached_somewhere_and_each_place_is_named():
-    source = "\n".join(path.read_text() for path in FOLDER.glob("*.py"))
+    source = "\n".join(path.read_text() for path in FOLDER.rglob("*.py"))
     called = set(re.findall(r'failpoint\(\s*"([a-z_.]+)"', source))
     passed_on = set(re.findall(r'_(?:copy|copied)\(job, [^")]*"([a-z_.]+)"', source))
     assert called | passed_on == set(FAILPOINTS)

@@ -3,8 +3,8 @@
 import pytest
 
 from shardrouter.errors import MoveRefused, UnknownShard
-from shardrouter.rebalance.isolate import isolate, move_of
-from shardrouter.rebalance.plan import Batch
+from shardrouter.rebalance.planning.isolate import isolate, move_of
+from shardrouter.rebalance.planning.plan import Batch
 from shardrouter.topology import ShardId, Slot
 from tests.support.topologies import small_topology
 

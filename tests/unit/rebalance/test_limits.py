@@ -4,7 +4,7 @@ import pytest
 
 from shardrouter.config import RebalanceSettings
 from shardrouter.errors import SettingsError
-from shardrouter.rebalance.limits import ADJUSTABLE, limits_of, with_limits
+from shardrouter.rebalance.running.limits import ADJUSTABLE, limits_of, with_limits
 
 SETTINGS = RebalanceSettings()
 

@@ -6,7 +6,7 @@ import pytest
 
 from shardrouter.errors import MoveRefused
 from shardrouter.rebalance.loads import Survey, counted_loads, read_loads
-from shardrouter.rebalance.price import SlotLoads
+from shardrouter.rebalance.planning.price import SlotLoads
 from shardrouter.topology import ShardId, Slot
 from tests.support.topologies import small_topology
 

@@ -6,7 +6,7 @@ import pytest
 
 from shardrouter.catalog import Move
 from shardrouter.postgres import Guard
-from shardrouter.rebalance.motions import (
+from shardrouter.rebalance.cutover.motions import (
     as_before,
     at_rest,
     flowing,

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from shardrouter import metrics
 from shardrouter.catalog import Move
 from shardrouter.errors import SettingsError
-from shardrouter.rebalance.move_metrics import MoveMetrics
+from shardrouter.rebalance.running.move_metrics import MoveMetrics
 from shardrouter.topology import MoveState
 from tests.support.move_rows import some_move
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from shardrouter.errors import MoveRefused, SettingsError, UnknownShard
-from shardrouter.rebalance.plan import Measure, Proposal, Wanted, propose
+from shardrouter.rebalance.planning.plan import Measure, Proposal, Wanted, propose
 from shardrouter.topology import ShardId, Slot, Topology
 from tests.support.topologies import small_topology
 

@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 
 from shardrouter.errors import MoveRefused, StaleEpoch
-from shardrouter.rebalance.plan import Batch, Measure
-from shardrouter.rebalance.plan_file import plan_as_data, read_plan, write_plan
-from shardrouter.rebalance.price import Basis, Expected, Price, Rates
-from shardrouter.rebalance.priced_plan import PlannedMove, RebalancePlan
+from shardrouter.rebalance.planning.plan import Batch, Measure
+from shardrouter.rebalance.planning.plan_file import plan_as_data, read_plan, write_plan
+from shardrouter.rebalance.planning.price import Basis, Expected, Price, Rates
+from shardrouter.rebalance.planning.priced_plan import PlannedMove, RebalancePlan
 from shardrouter.topology import Epoch, ShardId, Slot
 
 S0, S1 = ShardId("s0"), ShardId("s1")

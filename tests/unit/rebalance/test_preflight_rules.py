@@ -8,7 +8,7 @@ import pytest
 
 from shardrouter.postgres import ColumnFacts, TableFacts
 from shardrouter.postgres.moving import Rights, Room, ShardFacts
-from shardrouter.rebalance.preflight_rules import (
+from shardrouter.rebalance.preflight.rules import (
     ForeignKey,
     Needs,
     Problem,

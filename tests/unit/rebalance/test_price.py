@@ -2,8 +2,8 @@
 
 import pytest
 
-from shardrouter.rebalance.plan import Batch
-from shardrouter.rebalance.price import (
+from shardrouter.rebalance.planning.plan import Batch
+from shardrouter.rebalance.planning.price import (
     Basis,
     Expected,
     Rates,

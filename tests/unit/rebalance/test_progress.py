@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from shardrouter.rebalance.progress import Rate, note_copied, rows_so_far
-from shardrouter.rebalance.retreat import pause_before_retry
+from shardrouter.rebalance.copying.progress import Rate, note_copied, rows_so_far
+from shardrouter.rebalance.cutover.retreat import pause_before_retry
 
 
 def test_rate_and_remaining_time():

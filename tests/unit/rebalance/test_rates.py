@@ -6,13 +6,13 @@ from datetime import timedelta
 import pytest
 
 from shardrouter.catalog import JournalEvent, Move
-from shardrouter.rebalance.price import (
+from shardrouter.rebalance.planning.price import (
     ASSUMED_COPY_BYTES_PER_SECOND,
     ASSUMED_PAUSE_SECONDS,
     Basis,
     Expected,
 )
-from shardrouter.rebalance.rates import copy_rates, rates_of
+from shardrouter.rebalance.planning.rates import copy_rates, rates_of
 from tests.support.move_rows import NOON, some_move
 
 MB = 1 << 20

@@ -9,7 +9,7 @@ import pytest
 from shardrouter.catalog import Move
 from shardrouter.errors import MoveBusy, MoveTakenOver
 from shardrouter.rebalance.mover import Stops
-from shardrouter.rebalance.run_moves import OnProgress, Round, Stop, Stopped, ignore
+from shardrouter.rebalance.running.run_moves import OnProgress, Round, Stop, Stopped, ignore
 from shardrouter.topology import MoveState
 from tests.support.move_rows import some_move
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shardrouter.rebalance.slot_list import describe_slots, parse_slots
+from shardrouter.rebalance.planning.slot_list import describe_slots, parse_slots
 from shardrouter.topology import Slot
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shardrouter.rebalance.status import MoveStatus
+from shardrouter.rebalance.running.status import MoveStatus
 from shardrouter.topology import MoveState, Wish
 from tests.support.move_rows import some_move
 

@@ -3,7 +3,7 @@
 import pytest
 
 from shardrouter.postgres.moving import StandbyPosition
-from shardrouter.rebalance.throttle import MB, ByteBucket, lagging, percentile, slowness
+from shardrouter.rebalance.copying.throttle import MB, ByteBucket, lagging, percentile, slowness
 
 
 class Clock:

@@ -15,7 +15,7 @@ from shardrouter.errors import (
     BackendRefused,
     BackendUnreachable,
 )
-from shardrouter.proxy.backend_login import open_backend, send_cancel
+from shardrouter.proxy.backend.login import open_backend, send_cancel
 from shardrouter.wire import messages
 from shardrouter.wire.scram import SCRAM, ScramServer
 from shardrouter.wire.scram_secrets import derive_keys, verifier_of

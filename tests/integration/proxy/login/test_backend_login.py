@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from shardrouter.errors import BackendError, BackendRefused, BackendUnreachable, SettingsError
-from shardrouter.proxy.backend_login import open_backend, send_cancel
+from shardrouter.proxy.backend.login import open_backend, send_cancel
 from shardrouter.wire import messages
 from shardrouter.wire.scram_secrets import derive_keys, read_verifier
 from tests.support.debian_postgres import PASSWORD

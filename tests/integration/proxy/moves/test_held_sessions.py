@@ -206,7 +206,7 @@ async def test_a_pipeline_is_held_between_its_statements(proxy, hand_over, raw: 
                 assert kinds(await client.until("Z")) == "CZ"
                 answered += 1
 
-    work = asyncio.create_task(write_ahead())
+    work = asyncio.gather(write_ahead())
     await eventually_async(lambda: answered > 100)
     await asyncio.to_thread(hand_over.pause_without_guards)
     await asyncio.to_thread(eventually, hand_over.are_writers_drained)

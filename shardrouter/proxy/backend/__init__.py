@@ -1,0 +1,1 @@
+"""Connections to nodes: where, how, and logged in as whom."""

@@ -1,0 +1,1 @@
+"""The machine under the proxy: sockets, locks, limits, its run directory."""

@@ -1,0 +1,1 @@
+"""The parent process: who serves, what is asked of all workers, restarts, takeovers."""

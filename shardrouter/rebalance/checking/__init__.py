@@ -1,0 +1,1 @@
+"""The same rows on both sides, or not."""

@@ -1,0 +1,1 @@
+"""The first copy of a slot's rows, and the stream that keeps it up."""

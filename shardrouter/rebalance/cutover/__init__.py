@@ -1,0 +1,1 @@
+"""From the fence on the source to the commit of the epoch, and back."""

@@ -1,0 +1,1 @@
+"""After the commit or an abort: the soak, the way back, cleaning up."""

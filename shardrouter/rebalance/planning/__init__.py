@@ -1,0 +1,1 @@
+"""What to move where, and what it will cost."""

@@ -1,0 +1,1 @@
+"""Who runs moves, takes them over, and tells of them."""
