@@ -5,6 +5,7 @@ network, cannot do that: so the client gives up shortly after and closes the con
 """
 
 import math
+import select
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ T = TypeVar("T")
 CLIENT_GRACE_SECONDS: Final = 0.5  # lets the server's own, better worded timeout come first
 POOL_SIZE: Final = 2  # one for the keeper's loop, one for whoever else asks
 POOL_OVERFLOW: Final = 3
+TRUSTED_SECONDS: Final = 1.0  # a connection that was in use so short ago is not asked
+_IDLE_SINCE: Final = "idle_since"
 _KEEPALIVE: Final = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 
 
@@ -82,7 +85,6 @@ def catalog_engine(
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_timeout=connect_timeout_seconds + statement_timeout_seconds,
-        pool_pre_ping=True,
     )
 
     @event.listens_for(engine, "do_connect")
@@ -91,7 +93,33 @@ def catalog_engine(
         connection.answer_within_seconds = statement_timeout_seconds + CLIENT_GRACE_SECONDS
         return connection
 
+    @event.listens_for(engine, "checkin")
+    def rests(connection: Any, record: Any) -> None:
+        record.info[_IDLE_SINCE] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def must_live(connection: Any, record: Any, proxy: Any) -> None:
+        idle_since = record.info.get(_IDLE_SINCE)
+        if idle_since is None or not _is_doubtful(connection, time.monotonic() - idle_since):
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise exc.InvalidatePoolError from error  # this one, and all that are as old
+
     return engine
+
+
+def _is_doubtful(connection: DeadlineConnection, idle_seconds: float) -> bool:
+    """True when it rested for long, or has something to say: the end of the file, most likely.
+
+    A ping before every use, as the pool can do it, costs writers that wait for a cutover.
+    """
+    if idle_seconds > TRUSTED_SECONDS or connection.closed:
+        return True
+    said = select.poll()  # not select(): a proxy has more files open than that takes
+    said.register(connection.fileno(), select.POLLIN)
+    return bool(said.poll(0))
 
 
 @contextmanager

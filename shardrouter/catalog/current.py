@@ -2,11 +2,28 @@
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, case, func, insert, null, select, text
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    Insert,
+    Select,
+    Table,
+    Text,
+    case,
+    cast,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    text,
+    update,
+)
 
 from shardrouter.catalog.connect import not_installed
 from shardrouter.catalog.records import Fleet
-from shardrouter.catalog.schema import fleet, journal, topology
+from shardrouter.catalog.schema import CHANNEL, fleet, journal, topology
 from shardrouter.topology import Epoch, Topology
 
 FLEET_LOCK: Final = 0x5368_6172_6402  # "Shard" 2: shared by heartbeats, exclusive to publishers
@@ -15,12 +32,20 @@ _DURABLE: Final = text(
     "SELECT set_config('synchronous_commit', 'on', true)"
     " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
 )
+_DURABLE_AND_LOCKED: Final = text(
+    f"SELECT pg_advisory_xact_lock(:lock), ({_DURABLE.text})"  # one journey for both
+)
 _LAZY: Final = text("SELECT set_config('synchronous_commit', 'off', true)")
 
 
 def lock_fleet(connection: Connection) -> None:
     """Let nobody publish, and no router be told what is current, until the transaction ends."""
     connection.execute(select(func.pg_advisory_xact_lock(FLEET_LOCK)))
+
+
+def lock_fleet_durably(connection: Connection) -> None:
+    """``lock_fleet`` and ``make_durable`` in one journey: writers may wait for what follows."""
+    connection.execute(_DURABLE_AND_LOCKED, {"lock": FLEET_LOCK})
 
 
 def make_durable(connection: Connection) -> None:
@@ -70,4 +95,38 @@ def note(
     connection: Connection, actor: str, reason: str, kind: str, detail: dict[str, Any]
 ) -> None:
     """Write one event into the journal."""
-    connection.execute(insert(journal).values(actor=actor, reason=reason, kind=kind, detail=detail))
+    connection.execute(noting(actor, reason, kind, detail))
+
+
+def noting(actor: str, reason: str, kind: str, detail: dict[str, Any]) -> Insert:
+    """Return the statement that writes one event into the journal."""
+    return insert(journal).values(actor=actor, reason=reason, kind=kind, detail=detail)
+
+
+def raise_epoch(new: Topology, expected: Epoch, actor: str, reason: str) -> Select[Any]:
+    """Return the statement that makes ``new`` current and tells routers; no row: it did not.
+
+    It does nothing when the epoch is another than ``expected``, or the fleet's slot count than
+    the topology's. One statement, because writers may wait for it.
+    """
+    raised = (
+        update(fleet)
+        .where(fleet.c.epoch == expected, fleet.c.slots == new.slots)
+        .values(epoch=new.epoch)
+        .returning(fleet.c.epoch)
+        .cte("raised")
+    )
+    published = {"document": new.to_document(), "actor": actor, "reason": reason}
+    event = {"kind": "topology_published", "detail": {"epoch": new.epoch}}
+    return select(func.pg_notify(CHANNEL, cast(raised.c.epoch, Text))).add_cte(
+        _one_row(topology, published, raised, epoch=raised.c.epoch),
+        _one_row(journal, {"actor": actor, "reason": reason, **event}, raised),
+    )
+
+
+def _one_row(
+    table: Table, values: dict[str, Any], raised: CTE, **columns: ColumnElement[Any]
+) -> CTE:
+    """Insert a row if there is one in ``raised``."""
+    row = columns | {name: literal(value, table.c[name].type) for name, value in values.items()}
+    return insert(table).from_select([*row], select(*row.values()).select_from(raised)).cte()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, Update, case, func, null, select, update
+from sqlalchemy import Connection, Insert, Row, Select, Update, case, func, null, select, update
 
 from shardrouter.catalog.move_records import Artefact, Move
 from shardrouter.catalog.move_schema import moves
@@ -54,9 +54,10 @@ def changing(number: int, values: Mapping[str, Any]) -> Update:
     return update(moves).where(M.number == number).values(**values)
 
 
-def change(connection: Connection, found: Move, values: Mapping[str, Any]) -> Move:
-    """Change a move that the transaction has locked."""
+def change(connection: Connection, found: Move, values: Mapping[str, Any], *beside: Insert) -> Move:
+    """Change a move that the transaction has locked. beside: done in the same journey."""
     changed = changing(found.number, values).returning(*_READ)
+    changed = changed.add_cte(*(statement.cte() for statement in beside))
     return move_from(connection.execute(changed).one(), found.slots)
 
 

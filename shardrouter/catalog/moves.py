@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, delete, exc, insert, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shardrouter.catalog.connect import answering
-from shardrouter.catalog.current import lock_fleet, make_durable, make_lazy, note
+from shardrouter.catalog.current import lock_fleet, make_durable, make_lazy, note, noting
 from shardrouter.catalog.move_records import Artefact, Move, NewMove
 from shardrouter.catalog.move_rows import (
     NOW,
@@ -329,5 +329,5 @@ def _step(
     stepped, dropped = state_values(found, to, direction)
     detail = {"move": move.number, "before": move.state.value, "token": move.token}
     detail |= {"wish_dropped": dropped} if dropped else {}
-    note(connection, str(move.owner), reason, f"move_{to}", detail)
-    return change(connection, found, values | stepped)
+    event = noting(str(move.owner), reason, f"move_{to}", detail)
+    return change(connection, found, values | stepped, event)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import Connection, Engine, delete, exc, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, exc, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shardrouter.catalog.connect import answering
@@ -18,9 +18,9 @@ from shardrouter.catalog.current import (
     current_fleet,
     current_topology,
     epoch_and_topology,
-    lock_fleet,
-    make_durable,
+    lock_fleet_durably,
     note,
+    raise_epoch,
 )
 from shardrouter.catalog.heartbeat import beat, one_journey
 from shardrouter.catalog.install import check_schema
@@ -28,7 +28,7 @@ from shardrouter.catalog.journal import TransactionJournal
 from shardrouter.catalog.moves import MoveStore
 from shardrouter.catalog.records import Fleet, JournalEvent, LiveRouter, Publication, Registration
 from shardrouter.catalog.router_loads import RouterLoads
-from shardrouter.catalog.schema import CHANNEL, fleet, journal, routers, topology
+from shardrouter.catalog.schema import fleet, journal, routers, topology
 from shardrouter.errors import CommitInDoubt, SettingsError, StaleEpoch, UnknownShard
 from shardrouter.topology import Epoch, Topology, is_valid_slot_count
 
@@ -164,28 +164,13 @@ class CatalogStore:
         """
         if new.epoch != expected + 1:
             raise ValueError(f"epoch {new.epoch} does not follow {expected}")
-        document = new.to_document()
+        raising = raise_epoch(new, expected, actor, reason)
         with answering(), self._engine.connect() as connection:
             # Routers and shards act on a publication: no crash may take it back.
-            make_durable(connection)
-            lock_fleet(connection)
+            lock_fleet_durably(connection)
             first(connection)
-            found = current_fleet(connection)
-            if found.slots != new.slots:
-                raise _other_slot_count(found, new.slots)
-            raised = connection.execute(
-                update(fleet).where(fleet.c.epoch == expected).values(epoch=new.epoch)
-            )
-            if raised.rowcount != 1:
-                raise _stale(connection, expected, found.epoch)
-            connection.execute(
-                insert(topology).values(
-                    epoch=new.epoch, document=document, actor=actor, reason=reason
-                )
-            )
-            detail = {"epoch": new.epoch}
-            note(connection, actor, reason, "topology_published", detail)
-            connection.execute(select(func.pg_notify(CHANNEL, str(new.epoch))))
+            if connection.execute(raising).one_or_none() is None:
+                raise _refused(connection, new, expected)
             self._commit(connection, new, actor, reason)
 
     def _commit(self, connection: Connection, new: Topology, actor: str, reason: str) -> None:
@@ -253,7 +238,7 @@ class CatalogStore:
             .where(routers.c.expires_at >= func.clock_timestamp())
             .order_by(routers.c.registered_at)
         )
-        with answering(), self._engine.connect() as connection:
+        with one_journey(self._engine) as connection:
             return [LiveRouter(**row) for row in connection.execute(living).mappings()]
 
     # The journal
@@ -273,6 +258,13 @@ class CatalogStore:
         )
         with answering(), self._engine.connect() as connection:
             return [JournalEvent(**row) for row in connection.execute(newest).mappings()]
+
+
+def _refused(connection: Connection, new: Topology, expected: Epoch) -> SettingsError | StaleEpoch:
+    found = current_fleet(connection)
+    if found.slots != new.slots:
+        return _other_slot_count(found, new.slots)
+    return _stale(connection, expected, found.epoch)
 
 
 def _stale(connection: Connection, expected: Epoch, current: Epoch) -> StaleEpoch:

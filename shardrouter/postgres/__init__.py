@@ -30,6 +30,7 @@ from shardrouter.postgres.prepared import (
 from shardrouter.postgres.probe import REPLAY_SQL, Probe, probe, replay_position
 from shardrouter.postgres.replica_identity import ensure_identity, identity_sql
 from shardrouter.postgres.schema_dump import dump_schema, version_tables
+from shardrouter.postgres.single_statements import autocommit
 from shardrouter.postgres.table_copy import (
     Relation,
     TableDigest,
@@ -65,6 +66,7 @@ __all__ = [
     "TableFacts",
     "WaitReady",
     "answers_within",
+    "autocommit",
     "branch_status",
     "check_guards",
     "copy_table",

@@ -4,11 +4,12 @@ A guard is replaced under SHARE ROW EXCLUSIVE: every writer that has already tou
 ends first, every later one runs the new function, whatever snapshot its transaction has.
 """
 
+import json
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from shardrouter.errors import SettingsError, StaleEpoch
 from shardrouter.postgres.guard_sql import SCHEMA_SQL, Guard, table_sql
@@ -58,20 +59,22 @@ def write_guards(connection: Connection, guards: Sequence[Guard]) -> None:
     """
     if not guards:
         return
-    lock_installers(connection)
-    _ensure_schema(connection)
+    if not lock_installers(connection):
+        # A role without CREATE on the database can install where the schema stands already.
+        run_verbatim(connection, ";\n".join(SCHEMA_SQL))
     ordered = sorted(guards, key=lambda guard: guard.table.full_name)
     names = ", ".join(table_sql(guard.table) for guard in ordered)
     run_verbatim(connection, f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
-    for guard in ordered:
-        record_guard(connection, guard)
-        for statement in guard.install_sql():
-            run_verbatim(connection, statement)
+    record_guards(connection, ordered)
+    run_verbatim(connection, ";\n".join(sql for guard in ordered for sql in guard.install_sql()))
 
 
-def lock_installers(connection: Connection) -> None:
-    """Let nobody else install on this database until the transaction ends."""
-    connection.execute(_LOCK_INSTALLERS, {"key": _INSTALLER_LOCK})
+def lock_installers(connection: Connection) -> bool:
+    """Let nobody else install on this database until the transaction ends.
+
+    True when guards were installed here before: their register stands.
+    """
+    return bool(connection.execute(_LOCK_INSTALLERS, {"key": _INSTALLER_LOCK}).one().is_known)
 
 
 def has_foreign_rows(connection: Connection, guard: Guard) -> bool:
@@ -83,39 +86,38 @@ def has_foreign_rows(connection: Connection, guard: Guard) -> bool:
     return bool(run_verbatim(connection, query % guard.is_home_sql()).scalar_one())
 
 
-def _ensure_schema(connection: Connection) -> None:
-    # A role without CREATE on the database can install guards where the schema stands already.
-    if connection.execute(_HAS_RECORDS).scalar_one() is None:
-        for statement in SCHEMA_SQL:
-            run_verbatim(connection, statement)
+def record_guards(connection: Connection, guards: Sequence[Guard]) -> None:
+    """Write guards into the register. Raises StaleEpoch, SettingsError: then roll back."""
+    rows = connection.execute(_RECORD, {"guards": json.dumps([_record(g) for g in guards])})
+    written = {(row.table_schema, row.table_name) for row in rows}
+    for guard in guards:
+        names = {"schema": guard.table.schema, "table": guard.table.name}
+        if (*names.values(),) not in written:
+            raise _refused(guard, connection.execute(_STANDING, names).one())
 
 
-def record_guard(connection: Connection, guard: Guard) -> None:
-    written = connection.execute(
-        _RECORD,
-        {
-            "schema": guard.table.schema,
-            "table": guard.table.name,
-            "function": guard.function_name,
-            "shard": guard.shard,
-            "epoch": guard.epoch,
-            "slots": guard.slots,
-            "columns": [column.name for column in guard.table.key],
-        },
-    ).first()
-    if written is not None:
-        return
-    names = {"schema": guard.table.schema, "table": guard.table.name}
-    standing = connection.execute(_STANDING, names).one()
+def _record(guard: Guard) -> dict[str, object]:
+    return {
+        "table_schema": guard.table.schema,
+        "table_name": guard.table.name,
+        "function_name": guard.function_name,
+        "shard": guard.shard,
+        "epoch": guard.epoch,
+        "slots": guard.slots,
+        "key_columns": [column.name for column in guard.table.key],
+    }
+
+
+def _refused(guard: Guard, standing: Row[Any]) -> SettingsError | StaleEpoch:
     if standing.shard != guard.shard:
-        raise SettingsError(
+        return SettingsError(
             f"this database belongs to shard {standing.shard}",
             shard=guard.shard,
             epoch=guard.epoch,
             hint=f"compare the DSNs of {standing.shard} and {guard.shard}:"
             " `shardrouter shard list`",
         )
-    raise StaleEpoch(
+    return StaleEpoch(
         f"the guard of {guard.table.full_name} is of the later epoch {standing.epoch}",
         shard=guard.shard,
         epoch=guard.epoch,
@@ -124,8 +126,10 @@ def record_guard(connection: Connection, guard: Guard) -> None:
     )
 
 
-_LOCK_INSTALLERS: Final = text("SELECT pg_catalog.pg_advisory_xact_lock(:key)")
-_HAS_RECORDS: Final = text("SELECT pg_catalog.to_regclass('shardrouter.guard')")
+_LOCK_INSTALLERS: Final = text(
+    "SELECT pg_catalog.pg_advisory_xact_lock(:key),"
+    " pg_catalog.to_regclass('shardrouter.guard') IS NOT NULL AS is_known"
+)
 _STANDING: Final = text(
     "SELECT shard, epoch FROM shardrouter.guard"
     " WHERE table_schema = :schema AND table_name = :table"
@@ -134,11 +138,15 @@ _RECORD: Final = text(
     """
 INSERT INTO shardrouter.guard AS standing
        (table_schema, table_name, function_name, shard, epoch, slots, key_columns)
-VALUES (:schema, :table, :function, :shard, :epoch, :slots, :columns)
+SELECT table_schema, table_name, function_name, shard, epoch, slots,
+       ARRAY(SELECT pg_catalog.jsonb_array_elements_text(key_columns))
+  FROM pg_catalog.jsonb_to_recordset(CAST(:guards AS jsonb))
+    AS g (table_schema text, table_name text, function_name text, shard text, epoch bigint,
+          slots integer, key_columns jsonb)
 ON CONFLICT (table_schema, table_name) DO UPDATE
    SET function_name = excluded.function_name, epoch = excluded.epoch, slots = excluded.slots,
        key_columns = excluded.key_columns, installed_at = pg_catalog.now()
  WHERE standing.shard = excluded.shard AND standing.epoch <= excluded.epoch
-RETURNING epoch
+RETURNING table_schema, table_name
 """
 )

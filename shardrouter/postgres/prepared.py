@@ -8,17 +8,17 @@ All functions take a SQLAlchemy connection to the shard's primary. Errors are th
 for the caller who knows the shard.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from psycopg import sql
 from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from sqlalchemy.exc import DBAPIError
 
+from shardrouter.postgres.single_statements import autocommit
 from shardrouter.topology.transaction import Decision, gid_prefix, parse_gid
 
 MARKER_TABLE: Final = "shardrouter.transaction_marker"
@@ -157,24 +157,6 @@ def xact_status(connection: Connection, xid: int) -> str | None:
     query = text("SELECT pg_catalog.pg_xact_status(CAST(CAST(:xid AS text) AS xid8))")
     status: str | None = connection.execute(query, {"xid": str(xid)}).scalar_one()
     return status
-
-
-@contextmanager
-def autocommit(connection: Connection) -> Iterator[None]:
-    """Let the block's statements run outside a transaction block, as COMMIT PREPARED must.
-
-    Set on the driver's connection and set back: SQLAlchemy's own isolation option would leave
-    an explicit isolation level behind.
-    """
-    raw: Any = connection.connection.dbapi_connection
-    raw.autocommit = True
-    try:
-        yield
-    finally:
-        if not (connection.invalidated or connection.closed):
-            connection.rollback()
-            if not raw.closed:
-                raw.autocommit = False
 
 
 def _statement(verb: str, gid: str) -> str:

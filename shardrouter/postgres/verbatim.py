@@ -6,5 +6,5 @@ from sqlalchemy import Connection, CursorResult
 
 
 def run_verbatim(connection: Connection, statement: str) -> CursorResult[Any]:
-    """Run one statement without parameters."""
+    """Run statements without parameters, several in one message; return the first one's result."""
     return connection.exec_driver_sql(statement, execution_options={"no_parameters": True})

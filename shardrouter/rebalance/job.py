@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from shardrouter.catalog import CatalogStore, Move, MoveStore
 from shardrouter.config import RebalanceSettings
 from shardrouter.errors import MoveTakenOver, StaleEpoch
-from shardrouter.postgres import sharded_tables
+from shardrouter.postgres import autocommit, sharded_tables
 from shardrouter.postgres.moving import (
     artefact_name,
     check_token,
@@ -285,6 +285,13 @@ class Job:
         """Open a transaction that only reads."""
         connection = self.on(shard)
         with connection.begin():
+            yield connection
+
+    @contextmanager
+    def ask(self, shard: ShardId) -> Iterator[Connection]:
+        """Let each statement be a transaction of its own: one journey each, for reads only."""
+        connection = self.on(shard)
+        with autocommit(connection):
             yield connection
 
     def _greet(self, session: Session) -> None:

@@ -156,6 +156,8 @@ class EchoFolder:
             self.client(port).close()
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:  # it stood in the queue of a socket that was closed just then
+            return False
         return False
 
 

@@ -21,9 +21,7 @@ def write_marker(
     It arrives, with this transaction, on the side that the direction's stream feeds.
     """
     of = {"move": move, "attempt": attempt, "direction": direction.value}
-    number = int(connection.execute(_WRITE, {**of, "note": note}).scalar_one())
-    connection.execute(_PRUNE, {**of, "before": number - _KEPT})
-    return number
+    return int(connection.execute(_WRITE, {**of, "note": note, "kept": _KEPT}).scalar_one())
 
 
 def has_marker(
@@ -34,12 +32,18 @@ def has_marker(
     return bool(connection.execute(_HAS, of).scalar_one())
 
 
-_WRITE: Final = text(
-    "INSERT INTO shardrouter.move_marker (move, attempt, direction, note)"
-    " VALUES (:move, :attempt, :direction, :note) RETURNING number"
-)
 _OF_STREAM: Final = "move = :move AND attempt = :attempt AND direction = :direction"
-_PRUNE: Final = text(f"DELETE FROM shardrouter.move_marker WHERE {_OF_STREAM} AND number < :before")
+_WRITE: Final = text(
+    f"""
+WITH written AS (
+     INSERT INTO shardrouter.move_marker (move, attempt, direction, note)
+     VALUES (:move, :attempt, :direction, :note) RETURNING number),
+pruned AS (
+     DELETE FROM shardrouter.move_marker
+      WHERE {_OF_STREAM} AND number < (SELECT number - :kept FROM written))
+SELECT number FROM written
+"""
+)
 _HAS: Final = text(
     f"SELECT EXISTS (SELECT FROM shardrouter.move_marker WHERE {_OF_STREAM} AND number = :number)"
 )

@@ -11,6 +11,7 @@ from shardrouter.postgres.locks import Sleep
 from shardrouter.postgres.moving.limits import has_timed_out, limit_waits, sqlstate_of
 from shardrouter.postgres.moving.token import check_token, see_token
 from shardrouter.postgres.moving.transactions import open_transactions
+from shardrouter.postgres.single_statements import autocommit
 from shardrouter.topology import parse_lsn
 
 PLUGIN: Final = "pgoutput"
@@ -155,7 +156,7 @@ def flush_wal(connection: Connection, *, move: int, token: int) -> int:
     with connection.begin():
         check_token(connection, move, token)
         connection.execute(_FLUSH)
-    with connection.begin():
+    with autocommit(connection):
         return parse_lsn(connection.execute(_FLUSHED).scalar_one())
 
 

@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 from shardrouter.postgres.locks import Sleep
+from shardrouter.postgres.single_statements import autocommit
 
 _POLL_SECONDS: Final = 0.002  # writers may be waiting
 
@@ -57,7 +58,7 @@ def wait_for_standbys(
     standby that goes away meanwhile is not waited for. Runs transactions of its own.
     """
     while True:
-        with connection.begin():
+        with autocommit(connection):
             standing = standby_positions(connection)
         behind = tuple(
             standby.name

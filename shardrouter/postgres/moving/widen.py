@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
-from shardrouter.postgres.guard import lock_installers, record_guard, write_guards
+from shardrouter.postgres.guard import lock_installers, record_guards, write_guards
 from shardrouter.postgres.guard_sql import FUNCTION_CONFIG, SCHEMA, TRIGGER_NAME, Guard
 from shardrouter.postgres.verbatim import run_verbatim
 from shardrouter.topology import Epoch, Slot
@@ -26,13 +26,12 @@ def widen_guards(connection: Connection, guards: Sequence[Guard]) -> bool:
     slot that the new one does not. Otherwise False, after ``write_guards``, which locks the
     tables. Raises StaleEpoch, SettingsError.
     """
-    lock_installers(connection)
-    if not all(_is_wider(connection, guard) for guard in guards):
+    if not (lock_installers(connection) and _are_wider(connection, guards)):
         write_guards(connection, guards)
         return False
-    for guard in sorted(guards, key=lambda guard: guard.table.full_name):
-        record_guard(connection, guard)
-        run_verbatim(connection, guard.install_sql()[0])
+    ordered = sorted(guards, key=lambda guard: guard.table.full_name)
+    record_guards(connection, ordered)
+    run_verbatim(connection, ";\n".join(guard.install_sql()[0] for guard in ordered))
     return True
 
 
@@ -45,11 +44,17 @@ def owned_by_body(body: str) -> tuple[Slot, ...] | None:
     return tuple(Slot(i) for i in range(len(bits) * 8) if bits[i >> 3] >> (i & 7) & 1)
 
 
-def _is_wider(connection: Connection, guard: Guard) -> bool:
-    if connection.execute(_HAS_RECORDS).scalar_one() is None:
-        return False
-    names = {"schema": guard.table.schema, "table": guard.table.name, "trigger": TRIGGER_NAME}
-    row = connection.execute(_STANDING, names).one_or_none()
+def _are_wider(connection: Connection, guards: Sequence[Guard]) -> bool:
+    tables = [guard.table for guard in guards]
+    names = {"schemas": [t.schema for t in tables], "tables": [t.name for t in tables]}
+    rows = connection.execute(_STANDING, {**names, "trigger": TRIGGER_NAME})
+    standing = {(row.table_schema, row.table_name): row for row in rows}
+    return all(
+        _is_wider(guard, standing.get((guard.table.schema, guard.table.name))) for guard in guards
+    )
+
+
+def _is_wider(guard: Guard, row: Any) -> bool:
     if row is None or (row.nspname, row.proname) != (SCHEMA, guard.function_name):
         return False
     owned = owned_by_body(row.prosrc)
@@ -61,17 +66,17 @@ def _is_ours(row: Any, guard: Guard, owned: tuple[Slot, ...]) -> bool:
     return bool(row.prosrc == written.body() and row.proconfig == [FUNCTION_CONFIG])
 
 
-_HAS_RECORDS: Final = text("SELECT pg_catalog.to_regclass('shardrouter.guard')")
 _STANDING: Final = text(
     """
-SELECT f.proname, fn.nspname, f.prosrc, f.proconfig, g.epoch
+SELECT g.table_schema, g.table_name, f.proname, fn.nspname, f.prosrc, f.proconfig, g.epoch
   FROM pg_catalog.pg_class c
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_trigger t ON t.tgrelid = c.oid AND t.tgname = :trigger
   JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
   JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace
   JOIN shardrouter.guard g ON g.table_schema = n.nspname AND g.table_name = c.relname
- WHERE n.nspname = :schema AND c.relname = :table AND t.tgenabled = 'O' AND t.tgqual IS NULL
+ WHERE (n.nspname, c.relname) IN (SELECT * FROM unnest(:schemas ::text[], :tables ::text[]))
+   AND t.tgenabled = 'O' AND t.tgqual IS NULL
    AND t.tgtype = 31 AND t.tgattr::text = ''
 """
 )

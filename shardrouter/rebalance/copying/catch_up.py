@@ -67,7 +67,7 @@ def await_marker(
 
     def has_arrived() -> bool:
         nonlocal look_at
-        with job.read(move.gaining) as connection:
+        with job.ask(move.gaining) as connection:
             if has_marker(connection, move.number, move.attempt, move.direction, marker):
                 job.revivals = 0
                 return True
@@ -107,7 +107,7 @@ def require_running(job: Job) -> None:
 def lag_bytes(job: Job) -> int:
     """Return how much WAL the other side has not confirmed, and note it. Raises StreamLost."""
     shard, name = from_shard(job, job.move.direction), job.name(job.move.direction)
-    with job.read(shard) as connection:
+    with job.ask(shard) as connection:
         state = slot_state(connection, name)
     if not state.exists or state.invalidation is not None:
         raise StreamLost(

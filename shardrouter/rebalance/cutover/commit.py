@@ -86,5 +86,5 @@ def _floor(job: Job) -> Position:
 
 def position_on(job: Job, shard: ShardId) -> Position:
     """Return a position behind all that the shard committed by now."""
-    with job.read(shard) as connection:
+    with job.ask(shard) as connection:
         return read_position(*connection.exec_driver_sql(POSITION_SQL).one())

@@ -56,6 +56,6 @@ def _put_up(job: Job) -> int:
 
 def _flushed(job: Job) -> int:
     """Return an LSN behind the fence: its commit waited for the disk."""
-    with job.read(job.move.losing) as connection:
+    with job.ask(job.move.losing) as connection:
         query = "SELECT pg_catalog.pg_current_wal_flush_lsn()::text"
         return parse_lsn(connection.exec_driver_sql(query).scalar_one())

@@ -57,7 +57,7 @@ def stamp_of(job: Job, shard: ShardId) -> tuple[str, Identity]:
     """Return a text that changes when a moving table is altered on the shard, and who it is."""
     tables = job.tables()
     names = {"schemas": [t.schema for t in tables], "tables": [t.name for t in tables]}
-    with job.read(shard) as connection:
+    with job.ask(shard) as connection:
         row = connection.execute(_STAMP, names).one()
     return row.stamp, Identity(row.system_id, int(row.timeline, 16))
 

@@ -249,16 +249,17 @@ async def test_logins_at_once_are_bounded():
 
 
 async def test_slow_clients_are_closed_and_hold_nobody_up():
-    async with doorstep(login_timeout_seconds=0.5) as bed:
+    async with doorstep(login_timeout_seconds=2.0) as bed:
         slow = [await bed.raw() for _ in range(200)]
         for client in slow[:100]:
             client.say(STARTUP[:3])
         for client in slow[100:150]:
             client.say(STARTUP[:20])
-        began = time.process_time()
         assert await bed.connect() == "ok"
+        began = time.process_time()
+        await asyncio.sleep(0.5)
+        assert time.process_time() - began < 0.1  # nobody spins while they wait
         ends = await asyncio.gather(*[client.rest() for client in slow])
-        assert time.process_time() - began < 0.4  # nobody spins while they wait
         assert set(ends) == {b""}
         assert bed.doorstep.failures == {"timeout": 200}
         half = await bed.raw()
