@@ -37,6 +37,7 @@ HEARTBEATS_A_LEASE: Final = 3  # one may fail, and be repeated, before the lease
 RETRIES_A_LEASE: Final = 10
 MIN_PAUSE_SECONDS: Final = 0.02  # between two questions, however many ask for one
 DRAIN_CHECK_SECONDS: Final = 0.01  # a move, and writers that are held back, wait for the answer
+FIRST_DRAIN_CHECK_SECONDS: Final = 0.001  # most transactions end soon; then ever longer
 MAX_ROUNDS: Final = 5  # of load and acknowledge, while others publish
 SIGN_OFF_SECONDS: Final = 2.0
 
@@ -176,6 +177,7 @@ class TopologyKeeper:
     async def _rest(self) -> None:
         """Wait until there is something to ask or to tell."""
         deadline = self._now() + self._pause()
+        until_check = FIRST_DRAIN_CHECK_SECONDS
         while not self._wake.is_set() and (left := deadline - self._now()) > 0:
             if not self._drain.is_waiting:
                 await _wait(self._wake, left)
@@ -183,7 +185,8 @@ class TopologyKeeper:
                 self._news.set()
                 return
             else:
-                await _wait(self._wake, min(left, DRAIN_CHECK_SECONDS))
+                await _wait(self._wake, min(left, until_check))
+                until_check = min(2 * until_check, DRAIN_CHECK_SECONDS)
 
     def _hear(self, epoch: int | None) -> None:
         """A topology was published, or (None) perhaps, while nobody listened."""
