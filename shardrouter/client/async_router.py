@@ -12,8 +12,8 @@ from sqlalchemy import MetaData, Result, Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shardrouter.client.core import UNSET
-from shardrouter.client.create_tables import create_tables
 from shardrouter.client.face import RouterFace
+from shardrouter.client.installing.create_tables import create_tables
 from shardrouter.client.open import open_core, open_embedded
 from shardrouter.client.outcomes import ShardReport
 from shardrouter.client.pin import pinned
@@ -22,7 +22,7 @@ from shardrouter.client.pools import make_async_engine
 from shardrouter.client.rebalance import AsyncRebalance
 from shardrouter.client.runtime import GreenletRuntime, run_in_bridge, wait_in_bridge
 from shardrouter.client.session import ShardSession
-from shardrouter.client.transaction import AsyncTransaction
+from shardrouter.client.transactions.transaction import AsyncTransaction
 from shardrouter.client.unit import UnitOfWork
 from shardrouter.errors import SlotNotOwned
 from shardrouter.topology import Topology, key_slot

@@ -15,14 +15,14 @@ from sqlalchemy import Connection
 
 from shardrouter import metrics
 from shardrouter.client.causal import current_scope
+from shardrouter.client.gathering.scatter import Scatter
 from shardrouter.client.in_flight import InFlight
 from shardrouter.client.pin import check_pin
 from shardrouter.client.pools import EngineFactory, Pools, checkout_error
 from shardrouter.client.runtime import Runtime
-from shardrouter.client.scatter import Scatter
 from shardrouter.client.slot_counts import SlotCounts
+from shardrouter.client.transactions.writes import Writes
 from shardrouter.client.unit import Checkout, ReadChoice, UnitOfWork
-from shardrouter.client.writes import Writes
 from shardrouter.config import Settings
 from shardrouter.control import Background
 from shardrouter.errors import (

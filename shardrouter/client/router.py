@@ -10,8 +10,8 @@ import psycopg
 from sqlalchemy import MetaData, Result, Select
 
 from shardrouter.client.core import UNSET
-from shardrouter.client.create_tables import create_tables
 from shardrouter.client.face import RouterFace
+from shardrouter.client.installing.create_tables import create_tables
 from shardrouter.client.open import open_core, open_embedded
 from shardrouter.client.outcomes import ShardReport
 from shardrouter.client.pin import pinned
@@ -20,7 +20,7 @@ from shardrouter.client.pools import make_sync_engine
 from shardrouter.client.rebalance import RouterRebalance
 from shardrouter.client.runtime import ThreadRuntime
 from shardrouter.client.session import ShardSession
-from shardrouter.client.transaction import Transaction
+from shardrouter.client.transactions.transaction import Transaction
 from shardrouter.client.unit import UnitOfWork
 from shardrouter.errors import SlotNotOwned
 from shardrouter.topology import Topology, key_slot

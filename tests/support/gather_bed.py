@@ -8,9 +8,9 @@ import psycopg
 from sqlalchemy import Connection, Engine, Result, Select, create_engine, event, insert
 from sqlalchemy.orm import Session
 
-from shardrouter.client.gather import gather
-from shardrouter.client.gather_plans import GatherPlans
-from shardrouter.client.gather_run import GatherLimits
+from shardrouter.client.gathering.gather import gather
+from shardrouter.client.gathering.plans import GatherPlans
+from shardrouter.client.gathering.run import GatherLimits
 from shardrouter.client.runtime import ThreadRuntime
 from shardrouter.local import LocalFleet
 from shardrouter.sql import OwnRows

@@ -9,8 +9,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from shardrouter import AsyncRouter, Router
 from shardrouter.catalog import TransactionJournal
 from shardrouter.client import reference, sharded
-from shardrouter.client.commit import Committer
-from shardrouter.client.two_phase import TwoPhaseCommit
+from shardrouter.client.transactions.commit import Committer
+from shardrouter.client.transactions.two_phase import TwoPhaseCommit
 from tests.support.cluster import Cluster
 
 CREATE_TABLES: Final = """

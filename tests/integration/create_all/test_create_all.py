@@ -22,7 +22,7 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.pool import NullPool
 
 from shardrouter.catalog import CatalogStore, catalog_engine
-from shardrouter.client.install import Tools, create_all
+from shardrouter.client.installing.install import Tools, create_all
 from shardrouter.client.runtime import ThreadRuntime
 from shardrouter.errors import ScatterFailed, StaleEpoch, UnsupportedSchema
 from shardrouter.postgres import Patience, check_guards, read_table

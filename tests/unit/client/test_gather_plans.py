@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import bindparam, select, type_coerce
 from sqlalchemy.types import UserDefinedType
 
-from shardrouter.client.gather_plans import GatherPlans
+from shardrouter.client.gathering.plans import GatherPlans
 from shardrouter.errors import CrossShardUnsupported
 from shardrouter.routing.merge import ColumnFacts
 from tests.support.gather_tables import Thing

@@ -29,8 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql as pg
 
-from shardrouter.client.column_keys import key_column
-from shardrouter.client.table_rules import plan_tables
+from shardrouter.client.installing.column_keys import key_column
+from shardrouter.client.installing.table_rules import plan_tables
 from shardrouter.errors import UnsupportedSchema
 from shardrouter.topology import MARK_KEY, KeyColumn, KeyType, TableKind, TableMark
 from shardrouter.topology import Table as Entry

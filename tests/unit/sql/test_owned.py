@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Column, MetaData, Select, Table, and_, func, 
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.orm import aliased, joinedload
 
-from shardrouter.client.gather_plans import GatherPlans
+from shardrouter.client.gathering.plans import GatherPlans
 from shardrouter.errors import CrossShardUnsupported
 from shardrouter.sql import OWNED, OneShardSplit, OwnRows, Query, RowsSplit
 from shardrouter.sql.split import split

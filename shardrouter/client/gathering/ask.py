@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Executable, Select
 
-from shardrouter.client.gather_instances import LoadingSession
-from shardrouter.client.gather_result import Row
+from shardrouter.client.gathering.instances import LoadingSession
+from shardrouter.client.gathering.result import Row
 from shardrouter.routing.merge import REPORTED_SETTINGS
 
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, MetaData, event, inspect
 from sqlalchemy.schema import CreateSchema
 
-from shardrouter.client.table_differences import differences
-from shardrouter.client.table_rules import Plan
+from shardrouter.client.installing.table_differences import differences
+from shardrouter.client.installing.table_rules import Plan
 from shardrouter.errors import UnsupportedSchema
 from shardrouter.postgres import (
     Guard,

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Table, event
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.sql.elements import TextClause
 
-from shardrouter.client.branch import Branch
 from shardrouter.client.models import mark_of_mapper
+from shardrouter.client.transactions.branch import Branch
 from shardrouter.errors import ReferenceWrite
 from shardrouter.sql.same_everywhere import volatile_default, volatile_word
 from shardrouter.topology import TableKind, mark_of

@@ -15,13 +15,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from shardrouter import metrics
-from shardrouter.client.branch import Branch, first_line, rollback_all
 from shardrouter.client.causal import current_scope
-from shardrouter.client.commit import Committer
 from shardrouter.client.pin import check_pin
-from shardrouter.client.reference_writes import ReferenceSession, Repeater
 from shardrouter.client.session import ShardSession
 from shardrouter.client.stay import Stay
+from shardrouter.client.transactions.branch import Branch, first_line, rollback_all
+from shardrouter.client.transactions.commit import Committer
+from shardrouter.client.transactions.reference_writes import ReferenceSession, Repeater
 from shardrouter.client.unit import Checkouts, UnitOfWork
 from shardrouter.config import TransactionSettings
 from shardrouter.errors import (

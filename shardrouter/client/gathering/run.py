@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, Executable, Result, Select
 
-from shardrouter.client.gather_ask import ShardRows, ask_columns, ask_entities
-from shardrouter.client.gather_instances import load_instances
-from shardrouter.client.gather_plans import GatherPlan
-from shardrouter.client.gather_result import Row, make_result
-from shardrouter.client.gather_together import Connect, Question, ask_together, batches
+from shardrouter.client.gathering.ask import ShardRows, ask_columns, ask_entities
+from shardrouter.client.gathering.instances import load_instances
+from shardrouter.client.gathering.plans import GatherPlan
+from shardrouter.client.gathering.result import Row, make_result
+from shardrouter.client.gathering.together import Connect, Question, ask_together, batches
 from shardrouter.client.outcomes import FanOut, ShardReport, map_shards
 from shardrouter.errors import CrossShardUnsupported
 from shardrouter.postgres import WaitReady

@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import NullPool
 
-from shardrouter.client.gather_result import Row
+from shardrouter.client.gathering.result import Row
 from shardrouter.errors import CrossShardUnsupported
 
 

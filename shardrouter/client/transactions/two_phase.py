@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from shardrouter.catalog import TransactionJournal
-from shardrouter.client.branch import (
+from shardrouter.client.transactions.branch import (
     FAILURES,
     Branch,
     Shards,

@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection, MetaData, exc
 
-from shardrouter.client.install_shard import ShardInstall, identities_made_with_tables
-from shardrouter.client.table_rules import Plan, plan_tables
+from shardrouter.client.installing.install_shard import ShardInstall, identities_made_with_tables
+from shardrouter.client.installing.table_rules import Plan, plan_tables
 from shardrouter.errors import ScatterFailed, ShardRouterError, StaleEpoch, UnsupportedSchema
 from shardrouter.postgres import PATIENCE, Patience, Sleep
 from shardrouter.topology import Epoch, ShardId, Topology

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from shardrouter.catalog import IdWorkers, TransactionJournal
-from shardrouter.client.branch import Shards
 from shardrouter.client.causal import current_scope
-from shardrouter.client.commit import Committer
 from shardrouter.client.ids import IdSource
-from shardrouter.client.transaction_work import TransactionWork
-from shardrouter.client.two_phase import BUSY_PAUSES_SECONDS, TwoPhaseCommit
+from shardrouter.client.transactions.branch import Shards
+from shardrouter.client.transactions.commit import Committer
+from shardrouter.client.transactions.two_phase import BUSY_PAUSES_SECONDS, TwoPhaseCommit
+from shardrouter.client.transactions.work import TransactionWork
 from shardrouter.client.unit import Checkouts
 from shardrouter.config import Settings
 from shardrouter.control import Background

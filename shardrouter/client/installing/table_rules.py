@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 
-from shardrouter.client.column_keys import is_counted, key_column, server_type
+from shardrouter.client.installing.column_keys import is_counted, key_column, server_type
 from shardrouter.errors import UnsupportedSchema
 from shardrouter.topology import KeyColumn, KeyType, ShardId, TableKind, TableMark, mark_of
 from shardrouter.topology import Table as Entry

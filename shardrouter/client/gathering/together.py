@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
-from shardrouter.client.gather_ask import ShardRows, settings_of
+from shardrouter.client.gathering.ask import ShardRows, settings_of
 from shardrouter.client.outcomes import FanOut, ShardOutcome, ShardReport
 from shardrouter.postgres import Asked, WaitReady
 from shardrouter.topology import ShardId

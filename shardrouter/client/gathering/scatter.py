@@ -6,9 +6,9 @@ from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection, Result, Select
 
-from shardrouter.client.gather import gather
-from shardrouter.client.gather_plans import GatherPlans
-from shardrouter.client.gather_run import GatherLimits
+from shardrouter.client.gathering.gather import gather
+from shardrouter.client.gathering.plans import GatherPlans
+from shardrouter.client.gathering.run import GatherLimits
 from shardrouter.client.outcomes import ShardReport, map_shards
 from shardrouter.client.pin import check_pin
 from shardrouter.client.runtime import Runtime

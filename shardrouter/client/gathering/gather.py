@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from sqlalchemy import BindParameter, Result, Select
 
-from shardrouter.client.gather_plans import GatherPlans
-from shardrouter.client.gather_result import make_result
-from shardrouter.client.gather_rows import gather_rows
-from shardrouter.client.gather_run import GatherLimits, Run
-from shardrouter.client.gather_together import Connect
+from shardrouter.client.gathering.plans import GatherPlans
+from shardrouter.client.gathering.result import make_result
+from shardrouter.client.gathering.rows import gather_rows
+from shardrouter.client.gathering.run import GatherLimits, Run
+from shardrouter.client.gathering.together import Connect
 from shardrouter.client.outcomes import FanOut
 from shardrouter.errors import CrossShardUnsupported, UnknownShard
 from shardrouter.postgres import WaitReady

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import BindParameter, ClauseElement, Select, TextClause, text
 
-from shardrouter.client.gather_instances import offline_engine
+from shardrouter.client.gathering.instances import offline_engine
 from shardrouter.routing.merge import ColumnFacts, column_name, order_sql
 from shardrouter.sql import (
     GroupsScatter,

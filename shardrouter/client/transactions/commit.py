@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from shardrouter.client.branch import (
+from shardrouter.client.transactions.branch import (
     FAILURES,
     Branch,
     Shards,
@@ -19,7 +19,7 @@ from shardrouter.client.branch import (
     first_line,
     rollback_all,
 )
-from shardrouter.client.two_phase import Committed, TwoPhaseCommit
+from shardrouter.client.transactions.two_phase import Committed, TwoPhaseCommit
 from shardrouter.errors import CommitInDoubt
 from shardrouter.postgres import BranchStatus, branch_status, xact_status
 from shardrouter.topology import ShardId

@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Result
 
-from shardrouter.client.gather_ask import ShardRows
-from shardrouter.client.gather_run import Run
+from shardrouter.client.gathering.ask import ShardRows
+from shardrouter.client.gathering.run import Run
 from shardrouter.errors import CrossShardUnsupported
 from shardrouter.routing.merge import (
     ColumnFacts,

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from shardrouter.client.runtime import run_in_bridge
-from shardrouter.client.transaction_work import AllShardsSession, KeySession, TransactionWork
+from shardrouter.client.transactions.work import AllShardsSession, KeySession, TransactionWork
 from shardrouter.errors import ShardKeyMissing
 from shardrouter.topology import ShardId
 

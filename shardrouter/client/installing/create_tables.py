@@ -13,7 +13,7 @@ from sqlalchemy import Connection, MetaData
 
 from shardrouter.client.causal import current_scope
 from shardrouter.client.core import RouterCore
-from shardrouter.client.install import Tools, create_all
+from shardrouter.client.installing.install import Tools, create_all
 from shardrouter.client.pools import driver_connection
 from shardrouter.client.runtime import ThreadRuntime
 from shardrouter.postgres import direct_connection

@@ -1,0 +1,1 @@
+"""Questions to all shards, answered as one Postgres would."""

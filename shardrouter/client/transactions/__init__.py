@@ -1,0 +1,1 @@
+"""Units of work over several shards, committed in two phases."""
