@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from itertools import chain, repeat
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+import psycopg
+from sqlalchemy import Connection, exc
 
 from shardrouter import metrics
 from shardrouter.client.causal import current_scope
@@ -251,7 +252,7 @@ class RouterCore:
         engine = self.pools.engine(shard, node)
         try:
             checkout = Checkout(engine, engine.raw_connection(), node)
-        except Exception as error:
+        except (exc.SQLAlchemyError, psycopg.Error) as error:
             raise checkout_error(error, shard, node, topology.epoch) from error
         if is_read:
             checkout.driver.only_read(True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Connection
+from sqlalchemy import Connection, exc
 
 from shardrouter.errors import LockTimeout, MoveError
 from shardrouter.postgres.moving.limits import has_timed_out, sqlstate_of
@@ -77,7 +77,7 @@ def enter_snapshot(connection: Connection, name: str) -> None:
         run_verbatim(
             connection, sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(name)).as_string()
         )
-    except Exception as error:
+    except exc.DBAPIError as error:
         if sqlstate_of(error) not in ("22023", "42704"):
             raise
         connection.rollback()
