@@ -163,7 +163,7 @@ def abort(
 @app.command()
 def limits(
     max_bytes_per_second: Annotated[
-        int | None, typer.Option(min=65_536, help="of a fast copy")
+        int | None, typer.Option(min=65_536, help="copying rests above")
     ] = None,
     max_replica_lag_mb: Annotated[
         int | None, typer.Option(min=1, help="copying rests above")

@@ -45,7 +45,7 @@ class RebalanceSettings(Section):
     """So long a restarted command may come first; a cutover waits for the lease only."""
 
     max_bytes_per_second: Annotated[int | None, Field(ge=65_536)] = None
-    """The most a fast copy reads a second; none: no limit."""
+    """The most that is copied a second; none: no limit."""
 
     max_replica_lag_mb: Annotated[int, Field(ge=1)] = 64
     """Copying and deleting rest while a replica of either shard is further behind, in MB."""

@@ -13,6 +13,7 @@ from shardrouter.postgres import Guard, sharded_tables, table_sql
 from shardrouter.postgres.moving import (
     artefact_name,
     key_trigger_sql,
+    pace_sql,
     publication_sql,
     subscription_sql,
     truncate_trigger_sql,
@@ -57,6 +58,9 @@ class _Script:
         for shard in (source, target):
             yield from self._locks(shard)
         yield from self._publication(source, "preparing", Direction.FORWARD)
+        for table in self._tables:
+            for sql in pace_sql(table, self._number):
+                yield Statement(target, "preparing", sql)
         yield from self._replication_slot(source, "preparing", Direction.FORWARD)
         yield self._subscription(target, source, "copying", Direction.FORWARD, copies=True)
         if soaks:

@@ -68,6 +68,7 @@ def _lock_tables(job: Job) -> None:
         is_whole = lock_schema(
             job.on(shard), job.tables(), move.slots, job.topology.slots,
             move=move.number, token=move.token, sleep=job.tools.sleep,
+            is_paced=move.copy_mode == "safe" and shard == move.target,
         )  # fmt: skip
         if not is_whole:
             logger.warning(

@@ -27,7 +27,9 @@ SELECT 'session ' || application_name FROM pg_stat_activity
  WHERE datname = current_database() AND application_name LIKE 'shardrouter-move-%'
 """
 
-ROW_TABLES: Final = ("shardrouter.move", "shardrouter.move_marker", "shardrouter.move_chunk")
+ROW_TABLES: Final = tuple(
+    f"shardrouter.{name}" for name in ("move", "move_marker", "move_chunk", "move_pace")
+)
 """What moves keep on shards while they last."""
 
 

@@ -38,6 +38,7 @@ from shardrouter.postgres.moving.limits import limit_waits, on_shard
 from shardrouter.postgres.moving.markers import has_marker, write_marker
 from shardrouter.postgres.moving.moved_rows import Key
 from shardrouter.postgres.moving.names import artefact_name, cleaning_origin_name, session_name
+from shardrouter.postgres.moving.pace import pace_sql, rest
 from shardrouter.postgres.moving.publication import (
     create_publication,
     drop_publication,
@@ -177,9 +178,11 @@ __all__ = [
     "on_shard",
     "open_transactions",
     "orphans",
+    "pace_sql",
     "plan_copy",
     "publication_sql",
     "read_sequences",
+    "rest",
     "row_hashes",
     "see_token",
     "server_time",

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, exc, text
 from shardrouter.postgres.guard import lock_installers
 from shardrouter.postgres.locks import PATIENCE, Patience, Sleep, run_with_locks
 from shardrouter.postgres.moving.limits import limit_waits, sqlstate_of
+from shardrouter.postgres.moving.pace import PACE_FUNCTION_SQL, install_pace
 from shardrouter.postgres.moving.schema_lock_sql import (
     DDL_TRIGGER,
     DROP_TRIGGER,
@@ -41,8 +42,11 @@ def lock_schema(
     token: int,
     sleep: Sleep,
     patience: Patience = PATIENCE,
+    is_paced: bool = False,
 ) -> bool:
     """Lock the tables for the move, in transactions of its own; repeatable.
+
+    is_paced: their first copy shall rest when it is told to, see ``pace``.
 
     Waits for open writers of the tables, giving way to later ones (``Patience``). False when the
     role may not make event triggers (superusers may): then only fingerprints notice DDL.
@@ -56,6 +60,10 @@ def lock_schema(
         run_verbatim(connection, TRUNCATE_FUNCTION_SQL)
         for table in ordered:
             _lock_table(connection, table, slots, slot_count, move)
+        if is_paced:
+            run_verbatim(connection, PACE_FUNCTION_SQL)
+            for table in ordered:
+                install_pace(connection, table, move)
 
     refuses_ddl = _refuse_ddl(connection, move, token)
     run_with_locks(connection, work, ordered, sleep=sleep, patience=patience)

@@ -7,6 +7,7 @@ from typing import Final
 from psycopg.sql import Identifier, Literal
 
 from shardrouter.postgres.guard_sql import SCHEMA, in_slots_sql, table_sql
+from shardrouter.postgres.moving.pace import pace_trigger_name
 from shardrouter.topology import Slot, Table, slot_sql
 
 DDL_TRIGGER: Final = "shardrouter_move_ddl"
@@ -72,7 +73,11 @@ def drop_triggers_sql(schema: str, name: str, move: int) -> tuple[str, ...]:
     relation = Identifier(schema, name).as_string(None)
     return tuple(
         f"DROP TRIGGER IF EXISTS {Identifier(trigger).as_string(None)} ON {relation}"
-        for trigger in (key_trigger_name(move), truncate_trigger_name(move))
+        for trigger in (
+            key_trigger_name(move),
+            truncate_trigger_name(move),
+            pace_trigger_name(move),
+        )
     )
 
 
@@ -121,11 +126,14 @@ END
 """
 
 # CREATE TRIGGER is let through: guards are replaced during a move. So are GRANT, COMMENT and what
-# else does not change the rows' form.
+# else does not change the rows' form, and the ALTER TABLE of a mover that turns its trigger on.
 _DDL_BODY: Final = f"""
 DECLARE
   found record;
 BEGIN
+  IF current_setting('shardrouter.makes_triggers', true) = 'on' THEN
+    RETURN;
+  END IF;
   SELECT l.move, l.table_schema, l.table_name, c.command_tag INTO found
     FROM pg_event_trigger_ddl_commands() c
     JOIN shardrouter.move_lock l

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, text
 
 from shardrouter.postgres.guard import lock_installers
 from shardrouter.postgres.guard_sql import SCHEMA_SQL
+from shardrouter.postgres.moving.pace import PACE_TABLE_SQL
 from shardrouter.postgres.verbatim import run_verbatim
 
 MARKER_TABLE: Final = "shardrouter.move_marker"
@@ -28,6 +29,7 @@ _STANDS: Final = text(
     " AND pg_catalog.to_regclass('shardrouter.move_marker') IS NOT NULL"
     " AND pg_catalog.to_regclass('shardrouter.move_chunk') IS NOT NULL"
     " AND pg_catalog.to_regclass('shardrouter.move_lock') IS NOT NULL"
+    " AND pg_catalog.to_regclass('shardrouter.move_pace') IS NOT NULL"
 )
 
 _TABLES: Final = (
@@ -64,4 +66,5 @@ _TABLES: Final = (
     relations oid[] NOT NULL,
     PRIMARY KEY (move, table_schema, table_name)
 )""",
+    PACE_TABLE_SQL,
 )

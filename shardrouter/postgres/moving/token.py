@@ -112,7 +112,7 @@ _HOLD: Final = text("SELECT token FROM shardrouter.move WHERE move = :move FOR S
 _SEE: Final = text("SELECT token FROM shardrouter.move WHERE move = :move")
 _FORGET: Final = tuple(
     text(f"DELETE FROM shardrouter.{table} WHERE move = :move")
-    for table in ("move_marker", "move_chunk", "move")
+    for table in ("move_marker", "move_chunk", "move_pace", "move")
 )
 _GIVE_BACK: Final = text("DELETE FROM shardrouter.move WHERE move = :move AND token = :token")
 _END: Final = text(

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from shardrouter.postgres.moving import SubscriptionState
 from shardrouter.rebalance.copying.catch_up import require_running
 from shardrouter.rebalance.copying.progress import EXPECTED, Rate, note_copied, rows_so_far
+from shardrouter.rebalance.copying.rest import Rests
 from shardrouter.rebalance.copying.streams import make_subscription, stream_state
 from shardrouter.rebalance.job import Job
 from shardrouter.topology import Direction, MoveState
@@ -29,6 +30,8 @@ class _Watch:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._rate = Rate()
+        self._rests = Rests(job)
+        self._reason: str | None = None
         self._rows: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
         self._state: SubscriptionState | None = None
@@ -44,10 +47,15 @@ class _Watch:
                     self._bytes[row.name] = row.bytes_processed
         finished = [name for name, phase in state.tables if phase not in _UNFINISHED]
         rows = rows_so_far(job.facts.get(EXPECTED, {}), self._rows, finished)
-        note_copied(job.progress, self._rate, job.clock(), rows, sum(self._bytes.values()))
+        size = sum(self._bytes.values())
+        note_copied(job.progress, self._rate, job.clock(), rows, size)
+        if not state.is_copied:
+            self._reason = self._rests.keep(size)
         return state.is_copied
 
     def waits_for(self) -> str:
+        if self._reason is not None:
+            return self._reason
         tables = () if self._state is None else self._state.tables
         return f"copies of {', '.join(name for name, state in tables if state != 'r')}"
 

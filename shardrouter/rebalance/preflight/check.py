@@ -149,6 +149,7 @@ SELECT quote_ident(t.tgname)
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = :schema AND c.relname = :name AND NOT t.tgisinternal
    AND t.tgenabled IN ('A', 'R')
+   AND t.tgname !~ '^zzy_shardrouter_move_[0-9]+_pace$'
  ORDER BY 1
 """
 )
