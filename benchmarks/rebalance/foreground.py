@@ -1,7 +1,7 @@
 """What programs feel of a copy, and whether a limit that an operator sets is kept.
 
 Clients write one row by key at a fixed rate, far below what passes, first alone, then while rows
-are copied and deleted, safe and fast, then again fast with ``rebalance.max_p99_ms``: a value
+are copied and deleted, safe and fast, then both again with ``rebalance.max_p99_ms``: a value
 between the times of their quiet and of their disturbed writes. What is measured is the 99th
 percentile of the clients' writes in the states ``copying`` and ``cleaning``.
 
@@ -35,8 +35,10 @@ PER_SECOND: Final = 200.0
 QUIET_SECONDS: Final = 5.0
 BOUND: Final = 1.1
 MILLISECONDS: Final = 1e3
-LIMITED: Final = "fast, limited"
-KINDS: Final = ("safe", "fast", LIMITED)
+LIMITED: Final = {"safe, limited": "safe", "fast, limited": "fast"}
+"""Copies with a limit, and those without it that tell what limit to set."""
+
+KINDS: Final = ("safe", "fast", *LIMITED)
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ class Felt:
     seconds: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     """How long each copy took."""
 
-    limits: list[float] = field(default_factory=list)
+    limits: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in LIMITED})
 
 
 class Fro:
@@ -112,8 +114,9 @@ def run(effort: Effort) -> list[Row]:
             felt.quiet.append(fro.quiet())
             _note(felt, "safe", fro.move("safe"))
             _note(felt, "fast", fro.move("fast"))
-            felt.limits.append(limit(felt.quiet, felt.during["fast"]))
-            _note(felt, LIMITED, fro.move(LIMITED, max_p99_ms=felt.limits[-1]))
+            for kind, free in LIMITED.items():
+                felt.limits[kind].append(limit(felt.quiet, felt.during[free]))
+                _note(felt, kind, fro.move(kind, max_p99_ms=felt.limits[kind][-1]))
             effort.progress.step(number + 1, wanted)
     return felt_rows(felt)
 
@@ -128,15 +131,22 @@ def limit(quiet: list[float], disturbed: list[float]) -> float:
 
 def felt_rows(felt: Felt) -> list[Row]:
     """Return the rows."""
-    kept = [p99 / most for p99, most in zip(felt.during[LIMITED], felt.limits, strict=True)]
     what = "p99 of writes"
     return [
-        Row.of(f"{what} beside a limited copy / the limit", "x", kept, BOUND),
-        Row.of("the limit", "ms", felt.limits),
+        *(
+            Row.of(f"{what} beside a copy, {kind} / the limit", "x", _kept(felt, kind), BOUND)
+            for kind in LIMITED
+        ),
+        *(Row.of(f"the limit, {kind}", "ms", felt.limits[kind]) for kind in LIMITED),
         Row.of(f"{what}, alone", "ms", felt.quiet),
         *(Row.of(f"{what} beside a copy, {kind}", "ms", felt.during[kind]) for kind in KINDS),
         *(Row.of(f"the copy meanwhile, {kind}", "s", felt.seconds[kind]) for kind in KINDS),
     ]
+
+
+def _kept(felt: Felt, kind: str) -> list[float]:
+    pairs = zip(felt.during[kind], felt.limits[kind], strict=True)
+    return [p99 / most for p99, most in pairs]
 
 
 def _note(felt: Felt, kind: str, found: tuple[float, float]) -> None:
