@@ -99,8 +99,12 @@ def cleaning_origin(connection: Connection, name: str) -> Iterator[bool]:
 
 
 def drop_origin(connection: Connection, name: str) -> None:
-    """Drop the origin in the caller's transaction; no effect when it is gone."""
-    connection.execute(_DROP_ORIGIN, {"name": name})
+    """Drop the origin in the caller's transaction; no effect when it is gone.
+
+    A role that could not make it may not drop one either, not even none.
+    """
+    if connection.execute(_HAS_ORIGIN, {"name": name}).scalar_one():
+        connection.execute(_DROP_ORIGIN, {"name": name})
 
 
 def _run_alone(connection: Connection, statement: object, name: str) -> bool:
@@ -138,7 +142,7 @@ _MAKE_ORIGIN: Final = text(
 )
 _ENTER_ORIGIN: Final = text("SELECT pg_catalog.pg_replication_origin_session_setup(:name)")
 _LEAVE_ORIGIN: Final = text("SELECT pg_catalog.pg_replication_origin_session_reset()")
-_DROP_ORIGIN: Final = text(
-    "SELECT pg_catalog.pg_replication_origin_drop(roname)"
-    "  FROM pg_catalog.pg_replication_origin WHERE roname = :name"
+_HAS_ORIGIN: Final = text(
+    "SELECT EXISTS (SELECT FROM pg_catalog.pg_replication_origin WHERE roname = :name)"
 )
+_DROP_ORIGIN: Final = text("SELECT pg_catalog.pg_replication_origin_drop(:name)")
