@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shardrouter.catalog import Move
+from shardrouter.rebalance.ending.soak import LOST
 from shardrouter.rebalance.planning.slot_list import describe_slots
 from shardrouter.rebalance.running.duties import CLEANING_UP, UNFINISHED, is_abandoned
 from shardrouter.topology import CUTTING_OVER, MoveState, Wish, may_abort
@@ -55,6 +56,11 @@ class MoveStatus:
         return None
 
     @property
+    def no_way_back(self) -> str | None:
+        """Why the slots cannot be brought back without a copy any more; None while they can."""
+        return self.move.facts.get(LOST)
+
+    @property
     def next_step(self) -> str:
         """What an operator can do; empty when there is nothing to do but wait."""
         move = self.move
@@ -82,6 +88,8 @@ class MoveStatus:
 
     def _while_it_soaks(self) -> str:
         number = self.number
+        if self.no_way_back is not None:
+            return f"wait, or `shardrouter move finish {number}`; no way back: {self.no_way_back}"
         return (
             f"wait, or `shardrouter move finish {number}`;"
             f" back with `shardrouter move reverse {number}`"
@@ -107,6 +115,7 @@ class MoveStatus:
             "held": move.held,
             "wish": None if move.wish is None else move.wish.value,
             "attention": move.attention,
+            "no_way_back": self.no_way_back,
             "next": self.next_step,
             "soak_seconds": move.soak_seconds,
             "pause_seconds": move.pause_seconds,

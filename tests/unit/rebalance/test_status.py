@@ -70,3 +70,12 @@ def test_it_is_plain_data() -> None:
     data = status(MoveState.COPYING, wish=Wish.HOLD).as_data()
     assert json.loads(json.dumps(data)) == data
     assert (data["slots"], data["wish"], data["attended"]) == ("0,2", "hold", True)
+
+
+def test_a_lost_way_back_is_told() -> None:
+    """Else the next step would be a command that is refused."""
+    soaking = status(MoveState.SOAKING, facts={"reverse_lost": "its slot was invalidated"})
+    assert "move reverse" not in soaking.next_step
+    assert "no way back: its slot was invalidated" in soaking.next_step
+    assert soaking.as_data()["no_way_back"] == "its slot was invalidated"
+    assert status(MoveState.SOAKING).as_data()["no_way_back"] is None
