@@ -90,12 +90,14 @@ def test_client_notes_what_was_acknowledged_and_what_failed(over):
     eventually(lambda: len(door.done) >= 50)
     over.set()
     thread.join()
-    done, failed = len(client.notes.transactions), client.notes.failed
+    done, failed = len(client.notes().transactions), client.notes().failed
     assert done + failed == len(door.done)
     assert failed == len(door.done) // 5
     kept = [one for number, one in enumerate(door.done, 1) if number % 5]
-    assert client.notes.added == sum(delta for _, _, delta in kept)
-    assert [one.is_moving for one in client.notes.transactions] == [aid == 9 for aid, _, _ in kept]
+    assert client.notes().added == sum(delta for _, _, delta in kept)
+    assert [one.is_moving for one in client.notes().transactions] == [
+        aid == 9 for aid, _, _ in kept
+    ]
     assert len({id for _, id, _ in door.done}) == len(door.done)
 
 
@@ -107,7 +109,7 @@ def test_paced_client_counts_the_wait_of_those_who_were_due(over):
     eventually(lambda: len(door.done) >= 20)
     over.set()
     thread.join()
-    began = [one.began for one in client.notes.transactions]
+    began = [one.began for one in client.notes().transactions]
     steps = [later - sooner for sooner, later in pairwise(began)]
     assert steps == pytest.approx([0.001] * len(steps))
 
