@@ -38,7 +38,7 @@ from shardrouter.postgres.moving.limits import limit_waits, on_shard
 from shardrouter.postgres.moving.markers import has_marker, write_marker
 from shardrouter.postgres.moving.moved_rows import Key
 from shardrouter.postgres.moving.names import artefact_name, cleaning_origin_name, session_name
-from shardrouter.postgres.moving.pace import pace_sql, rest
+from shardrouter.postgres.moving.pace import HOLDS_SECONDS, ROWS_BETWEEN, pace_sql, rest
 from shardrouter.postgres.moving.publication import (
     create_publication,
     drop_publication,
@@ -107,7 +107,9 @@ from shardrouter.postgres.moving.widen import widen_guards
 
 __all__ = [
     "FIRST_PLACE",
+    "HOLDS_SECONDS",
     "QUICK_COMMIT",
+    "ROWS_BETWEEN",
     "SAFE_COMMIT",
     "Chunk",
     "Copied",

@@ -15,9 +15,9 @@ from shardrouter.topology import Direction, MoveState
 
 def copy_safely(job: Job) -> None:
     """Subscribe with a first copy, wait until every table has it. Raises NeedsOperator."""
+    watch = _Watch(job)
     make_subscription(job, Direction.FORWARD, copy_data=True, enabled=True)
     job.failpoint("copying.subscribed")
-    watch = _Watch(job)
     job.await_that(watch.is_copied, waits_for=watch.waits_for)
     job.progress.pop("eta_seconds", None)
     job.failpoint("copying.copied")
@@ -31,6 +31,7 @@ class _Watch:
         self._job = job
         self._rate = Rate()
         self._rests = Rests(job)
+        self._rests.begin()
         self._reason: str | None = None
         self._rows: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
@@ -50,7 +51,7 @@ class _Watch:
         size = sum(self._bytes.values())
         note_copied(job.progress, self._rate, job.clock(), rows, size)
         if not state.is_copied:
-            self._reason = self._rests.keep(size)
+            self._reason = self._rests.keep(sum(self._rows.values()), size)
         return state.is_copied
 
     def waits_for(self) -> str:

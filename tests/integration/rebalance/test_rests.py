@@ -1,6 +1,5 @@
 """A safe copy keeps the limits, though Postgres carries it out; without us it goes on."""
 
-import threading
 import time
 
 import pytest
@@ -37,11 +36,11 @@ def progress(prepared: Prepared, number: int, name: str) -> object:
     return prepared.bed.move(number).progress.get(name)
 
 
-def test_it_keeps_the_rate_until_that_is_changed(prepared: Prepared, slow: int) -> None:
+def test_it_keeps_the_rate_until_that_is_changed(
+    prepared: Prepared, slow: int, start_mover: StartMover
+) -> None:
     began = time.monotonic()
-    found: list[object] = []
-    mover = threading.Thread(target=lambda: found.append(run_move(prepared.bed, slow)))
-    mover.start()
+    start_mover(prepared.bed, slow)
     eventually(lambda: "65536 bytes" in str(progress(prepared, slow, "waits_for")), 20)
     time.sleep(1.0)
     copied = int(str(progress(prepared, slow, "bytes_copied")))
@@ -49,8 +48,7 @@ def test_it_keeps_the_rate_until_that_is_changed(prepared: Prepared, slow: int) 
     assert copied < SLOW * (time.monotonic() - began) + 4 * SLOW
     assert prepared.bed.move(slow).state is MoveState.COPYING
     limit(prepared, slow, None)
-    mover.join(60)
-    assert [move.state for move in found] == [MoveState.DONE]  # type: ignore[attr-defined]
+    eventually(lambda: prepared.bed.move(slow).state is MoveState.DONE, 20)
     prepared.bed.wait_clean()
 
 

@@ -34,9 +34,9 @@ def lock(shards: MovingShards, move: int) -> None:
         assert moving.lock_schema(c, TABLES, SLOTS, SLOT_COUNT, **of, sleep=sleep, is_paced=True)
 
 
-def tell(shards: MovingShards, seconds: float) -> None:
+def tell(shards: MovingShards, seconds: float, nap: float = 0.0) -> None:
     with shards.target.connect() as c, c.begin():
-        moving.rest(c, MOVE, seconds)
+        moving.rest(c, MOVE, seconds, nap)
 
 
 @contextmanager
@@ -70,6 +70,19 @@ def test_rows_of_clients_do_not(paced: MovingShards) -> None:
     tell(paced, 30.0)
     with writing(paced, replicated=False) as connection:
         assert seconds_of(connection, ORDER.format(900003)) < 10.0
+
+
+def test_naps_are_taken_at_every_question_for_a_while(
+    paced: MovingShards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody needs to end them: who told may have died."""
+    tell(paced, 0.0, REST_SECONDS)
+    with writing(paced, replicated=True) as connection:
+        for number in (900007, 900008):
+            assert seconds_of(connection, ORDER.format(number)) > REST_SECONDS / 2
+        monkeypatch.setattr(pace, "HOLDS_SECONDS", 0.0)
+        tell(paced, 0.0, 60.0)
+        assert seconds_of(connection, ORDER.format(900009)) < 30.0
 
 
 def test_a_rest_can_be_cut_short(paced: MovingShards) -> None:
