@@ -52,6 +52,7 @@ def test_it_keeps_the_rate_until_that_is_changed(
     prepared.bed.wait_clean()
 
 
+@pytest.mark.slow
 def test_it_goes_on_when_the_mover_dies(
     prepared: Prepared, slow: int, start_mover: StartMover
 ) -> None:

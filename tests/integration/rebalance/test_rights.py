@@ -145,7 +145,7 @@ def done(humble: Prepared, copy_mode: str) -> Move:
     return run_move(humble.bed, humble.create(copy_mode=copy_mode, soak_seconds=0.2))
 
 
-@pytest.mark.parametrize("copy_mode", ["safe", "fast"])
+@pytest.mark.parametrize("copy_mode", ["safe", pytest.param("fast", marks=pytest.mark.slow)])
 def test_a_superuser_is_not_needed(humble: Prepared, copy_mode: str) -> None:
     with humble.clients():
         for way, end in (
