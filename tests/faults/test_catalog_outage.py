@@ -16,14 +16,14 @@ from shardrouter.control import ControlThread, TopologyKeeper
 from shardrouter.errors import CatalogUnavailable, LeaseExpired
 from shardrouter.local import LocalFleet, LocalServer
 from shardrouter.topology import Epoch
-from tests.support.eventually import PATIENCE, eventually
+from tests.support.eventually import SLOWNESS, eventually
 from tests.support.topologies import small_topology
 
 pytestmark = pytest.mark.xdist_group("catalog outage")
 
 LEASE_SECONDS = 2.0
 STATEMENT_SECONDS = 0.3
-SLACK_SECONDS = 1.5 * PATIENCE  # of a busy machine
+SLACK_SECONDS = 1.5 * SLOWNESS  # of a busy machine
 
 FROZEN_PROCESS = """
 import sys, time

@@ -16,6 +16,7 @@ from shardrouter.topology import Direction, MoveState
 def copy_safely(job: Job) -> None:
     """Subscribe with a first copy, wait until every table has it. Raises NeedsOperator."""
     watch = _Watch(job)
+    watch.begin()
     make_subscription(job, Direction.FORWARD, copy_data=True, enabled=True)
     job.failpoint("copying.subscribed")
     job.await_that(watch.is_copied, waits_for=watch.waits_for)
@@ -31,11 +32,14 @@ class _Watch:
         self._job = job
         self._rate = Rate()
         self._rests = Rests(job)
-        self._rests.begin()
         self._reason: str | None = None
         self._rows: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
         self._state: SubscriptionState | None = None
+
+    def begin(self) -> None:
+        """Call before there is anything to look at."""
+        self._rests.begin()
 
     def is_copied(self) -> bool:
         job = self._job

@@ -62,7 +62,7 @@ class Rests:
         self._told = 0.0
 
     def begin(self) -> None:
-        """Tell how long to nap before the copy begins: a small one is over at the first look."""
+        """Tell how long to nap, before there is a copy: a small one would be over too soon."""
         self._tell(0.0, self._nap_seconds(0, 0, is_strained=False))
 
     def keep(self, rows: int, size: int) -> str | None:

@@ -36,14 +36,19 @@ def progress(prepared: Prepared, number: int, name: str) -> object:
     return prepared.bed.move(number).progress.get(name)
 
 
+def copied_bytes(prepared: Prepared, number: int) -> int:
+    return int(str(progress(prepared, number, "bytes_copied") or 0))
+
+
 def test_it_keeps_the_rate_until_that_is_changed(
     prepared: Prepared, slow: int, start_mover: StartMover
 ) -> None:
     began = time.monotonic()
     start_mover(prepared.bed, slow)
     eventually(lambda: "65536 bytes" in str(progress(prepared, slow, "waits_for")), 20)
-    time.sleep(1.0)
-    copied = int(str(progress(prepared, slow, "bytes_copied")))
+    first = copied_bytes(prepared, slow)
+    eventually(lambda: copied_bytes(prepared, slow) > first, 20)
+    copied = copied_bytes(prepared, slow)
     # What is under way when a rest begins: a buffer of Postgres, and what a burst may save up.
     assert copied < SLOW * (time.monotonic() - began) + 4 * SLOW
     assert prepared.bed.move(slow).state is MoveState.COPYING

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clients.programs import Done, Programs
-from tests.support.eventually import PATIENCE, eventually
+from tests.support.eventually import SLOWNESS, eventually
 from tests.support.proxy import ProxyProcess
 
 PLAIN = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1")
@@ -182,7 +182,7 @@ def test_interrupt(psql: Psql):
         assert running.stderr is not None
         assert "canceling statement due to user request" in running.stderr.read()
         assert _ends(running)
-        assert time.monotonic() - asked_at < PROMPT * PATIENCE
+        assert time.monotonic() - asked_at < PROMPT * SLOWNESS
 
 
 def test_interrupt_reaches_only_its_own(psql: Psql):
@@ -191,7 +191,7 @@ def test_interrupt_reaches_only_its_own(psql: Psql):
             _wait_asleep(psql, 2)
             mine.send_signal(signal.SIGINT)
             assert _ends(mine) and mine.returncode != 0
-        assert other.wait(timeout=PROMPT * PATIENCE) == 0
+        assert other.wait(timeout=PROMPT * SLOWNESS) == 0
 
 
 def test_notify(psql: Psql):
@@ -264,5 +264,5 @@ def _wait_asleep(psql: Psql, count: int = 1) -> None:
 
 
 def _ends(running: subprocess.Popen[str]) -> bool:
-    running.wait(timeout=PROMPT * PATIENCE)
+    running.wait(timeout=PROMPT * SLOWNESS)
     return True
