@@ -146,9 +146,13 @@ class Monitor:
                 # A frozen server: cancelling would wait for its answer too. Say it is down and
                 # go on waiting; it answers when it thaws, or the connection breaks.
                 self._put_down(node, TimeoutError(f"no answer in {self._settings.timeout_ms} ms"))
-            answer = await question
+                await asyncio.wait({question})  # unlike `await question`, it cancels nothing
+            answer = question.result()
         finally:
-            question.cancel()
+            if not question.done():
+                # Else psycopg would cancel the query on the server, wait for its answer, and warn.
+                connection.pgconn.finish()
+                question.cancel()
         self._put(self._measured(shard, node, answer, asked_at))
 
     def _measured(self, shard: Shard, node: Node, answer: Probe, asked_at: float) -> NodeSample:

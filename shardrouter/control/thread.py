@@ -99,3 +99,7 @@ class ControlThread:
         self._loop = asyncio.get_running_loop()
         self._ready.set()
         await self._ended.wait()
+        # The loops first: they end what they began, each in its way.
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
